@@ -1,0 +1,28 @@
+"""The list of native extensions and its two switches; everything else is in pyproject.toml.
+
+AIOVFS_REQUIRE_EXT=1  refuse to build without the extensions
+AIOVFS_SKIP_EXT=1     do not try to build them
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+here = Path(__file__).parent
+required = os.environ.get("AIOVFS_REQUIRE_EXT") == "1"
+skipped = os.environ.get("AIOVFS_SKIP_EXT") == "1"
+sources = [] if skipped else sorted((here / "src").rglob("*.pyx"))
+extensions = [
+    Extension(
+        ".".join(source.relative_to(here / "src").with_suffix("").parts),
+        [str(source.relative_to(here))],
+        optional=not required,
+    )
+    for source in sources
+]
+if extensions:
+    from Cython.Build import cythonize
+
+    extensions = cythonize(extensions, language_level=3)
+setup(ext_modules=extensions)
