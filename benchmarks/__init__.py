@@ -1,0 +1,1 @@
+"""Drivers that measure aiovfs beside its rivals, one question each; run them as `python -m benchmarks.NAME`."""
