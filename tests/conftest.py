@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+# tests/servers as the package `servers`: loaded by its file, because tests/ on sys.path would make every folder in it a
+# top-level name (`fuse`, `mount`, …) that may hide an installed package.
+_SERVERS = Path(__file__).parent / "servers" / "__init__.py"
+_spec = importlib.util.spec_from_file_location("servers", _SERVERS, submodule_search_locations=[str(_SERVERS.parent)])
+assert _spec is not None
+assert _spec.loader is not None
+sys.modules["servers"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(sys.modules["servers"])
+
+pytest_plugins = ["servers.fixtures"]
 
 LOOPS = {
     "asyncio": ("asyncio", {}),
