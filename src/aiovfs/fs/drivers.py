@@ -1,0 +1,190 @@
+"""Who runs the methods of an fsspec file system, and where.
+
+| the file system is | and we run on | its methods run |
+|---|---|---|
+| ours (`runs_anywhere`) | any loop | in place |
+| async, `asynchronous=True` | asyncio, uvloop | in place |
+| async, `asynchronous=True` | Trio | on the companion asyncio loop |
+| async, with a loop of its own in a thread | any loop | on that loop |
+| synchronous | any loop | in worker threads; one at a time unless its class is known to be thread-safe |
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import anyio
+from anyio.to_thread import run_sync
+from fsspec import AbstractFileSystem
+from fsspec.asyn import AsyncFileSystem
+
+from aiovfs._loop import running_library
+from aiovfs._loop.caller import in_caller
+from aiovfs._loop.companion import companion, run_on
+
+__all__ = ["Driver", "SyncRunner", "driver_of", "is_thread_safe"]
+
+T = TypeVar("T")
+
+THREAD_SAFE = frozenset(
+    {
+        "fsspec.implementations.local.LocalFileSystem",
+        "fsspec.implementations.memory.MemoryFileSystem",
+        "fsspec.implementations.arrow.HadoopFileSystem",
+        "fsspec.implementations.data.DataFileSystem",
+    }
+)
+"""Synchronous classes whose methods may run in several threads at once. A class may also say `thread_safe = True`."""
+
+MAX_THREADS = 32
+"""Calls of one thread-safe synchronous file system in flight."""
+
+
+class Driver(ABC):
+    """Calls methods of one file system."""
+
+    is_async: bool
+
+    def __init__(self, fs: AbstractFileSystem) -> None:
+        self.fs = fs
+
+    @abstractmethod
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call the method by its name without underscore. Exceptions are the backend's own."""
+
+    async def run(self, func: Callable[..., T], *args: Any) -> T:
+        """Call the blocking `func(*args)`, which belongs to this file system, where its methods run."""
+        return await run_sync(func, *args)
+
+    def takes(self, method: str, parameter: str) -> bool:
+        """True when the method names that parameter; a mere `**kwargs` may ignore it."""
+        function = getattr(self.fs, f"_{method}" if self.is_async else method)
+        return parameter in inspect.signature(function).parameters
+
+    async def aclose(self) -> None:
+        """Close the file system's session, where it has one that we know how to close."""
+
+
+class InPlaceDriver(Driver):
+    """The running loop is the file system's own."""
+
+    is_async = True
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return await getattr(self.fs, f"_{method}")(*args, **kwargs)
+
+    async def aclose(self) -> None:
+        await close_session(self.fs)
+
+
+class OtherLoopDriver(Driver):
+    """The file system's asyncio loop runs in another thread."""
+
+    is_async = True
+
+    def __init__(self, fs: AbstractFileSystem, get_loop: Callable[[], Any]) -> None:
+        super().__init__(fs)
+        self._get_loop = get_loop
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return await run_on(self._get_loop(), getattr(self.fs, f"_{method}"), *args, **kwargs)
+
+    async def aclose(self) -> None:
+        await run_on(self._get_loop(), close_session, self.fs)
+
+
+class SyncDriver(Driver):
+    """A synchronous file system, in threads."""
+
+    is_async = False
+
+    def __init__(self, fs: AbstractFileSystem) -> None:
+        super().__init__(fs)
+        self._runner = SyncRunner(fs)
+
+    async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return await self._runner.run(functools.partial(getattr(self.fs, method), *args, **kwargs))
+
+    async def run(self, func: Callable[..., T], *args: Any) -> T:
+        return await self._runner.run(functools.partial(func, *args))
+
+    async def aclose(self) -> None:
+        close = getattr(self.fs, "close", None)
+        if callable(close):
+            await self._runner.run(close)
+
+
+class SyncRunner:
+    """Runs calls of one synchronous file system in worker threads: at most `limit`, one where threads would hurt.
+
+    The limit is per loop; the lock of a file system that is not thread-safe holds between loops too.
+    """
+
+    def __init__(self, fs: AbstractFileSystem, limit: int | None = None) -> None:
+        self._lock: threading.RLock | None = None if is_thread_safe(fs) else lock_of(fs)
+        self._limit = 1 if self._lock is not None else limit or MAX_THREADS
+        self._limiters: dict[int, anyio.CapacityLimiter] = {}
+        self._limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar(f"aiovfs.fs.{id(self)}")
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Run `call()` in a thread; in place on a synchronous caller's thread. A cancelled caller waits for its end."""
+        if self._lock is not None:
+            call = functools.partial(_locked, self._lock, call)
+        if in_caller():
+            return call()
+        try:
+            limiter = self._limiter.get()
+        except LookupError:
+            limiter = anyio.CapacityLimiter(self._limit)
+            self._limiter.set(limiter)
+        return await run_sync(call, limiter=limiter)
+
+
+def _locked(lock: threading.RLock, call: Callable[[], T]) -> T:
+    with lock:
+        return call()
+
+
+_locks_lock = threading.Lock()
+
+
+def lock_of(fs: AbstractFileSystem) -> threading.RLock:
+    """The one lock of this file system object, kept on it: whoever drives it in threads takes the same."""
+    with _locks_lock:
+        lock: threading.RLock | None = vars(fs).get("_aiovfs_lock")
+        if lock is None:
+            lock = fs._aiovfs_lock = threading.RLock()
+        return lock
+
+
+def is_thread_safe(fs: AbstractFileSystem) -> bool:
+    """True when several threads may call `fs` at once."""
+    cls = type(fs)
+    return bool(getattr(fs, "thread_safe", False)) or f"{cls.__module__}.{cls.__qualname__}" in THREAD_SAFE
+
+
+def driver_of(fs: AbstractFileSystem) -> Driver:
+    """The way to drive `fs` from the running loop; see the table at the head of this file."""
+    # Caching file systems report the `async_impl` of what is below them, without having the coroutines.
+    if not isinstance(fs, AsyncFileSystem) or not fs.async_impl:
+        return SyncDriver(fs)
+    if getattr(fs, "runs_anywhere", False):
+        return InPlaceDriver(fs)
+    if not fs.asynchronous:
+        return OtherLoopDriver(fs, lambda: fs.loop)
+    if running_library() == "trio":
+        return OtherLoopDriver(fs, lambda: companion().loop)
+    return InPlaceDriver(fs)
+
+
+async def close_session(fs: AbstractFileSystem) -> None:
+    """Close the aiohttp session that async file systems keep under `_session`."""
+    session = getattr(fs, "_session", None)
+    close = getattr(session, "close", None)
+    if inspect.iscoroutinefunction(close):
+        await close()
