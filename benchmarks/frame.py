@@ -49,7 +49,10 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing that is compared. `{mountpoint}` in the command is replaced; the process stays in the foreground."""
+    """One thing that is compared. The process stays in the foreground.
+
+    `{mountpoint}` and `{scratch}` (an empty directory, removed afterwards) are replaced in the command and environment.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -146,7 +149,12 @@ def mounted(subject: Subject, *, cpu: int | None = None) -> Iterator[Mounted]:
         mountpoint = Path(scratch, "mnt")
         mountpoint.mkdir()
         log = Path(scratch, "log")
-        command = [part.replace("{mountpoint}", str(mountpoint)) for part in subject.command]
+
+        def fill_in(text: str) -> str:
+            return text.replace("{mountpoint}", str(mountpoint)).replace("{scratch}", scratch)
+
+        environment = {name: fill_in(value) for name, value in environment.items()}
+        command = [fill_in(part) for part in subject.command]
         with pinned(cpu), log.open("wb") as output:
             process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
@@ -242,10 +250,11 @@ class Results:
 
     def table(self, figures: Sequence[str], *, cases: Iterable[str] | None = None) -> str:
         """A Markdown table, cases down and subjects across; cells hold the named figures, joined by a middle dot."""
-        subjects = self.subjects()
+        cases = list(self.cases() if cases is None else cases)
+        subjects = list(dict.fromkeys(sample.subject for sample in self.samples if sample.case in cases))
         rows = [["case", *subjects], ["---"] * (len(subjects) + 1)]
         notes: list[str] = []
-        for case in cases or self.cases():
+        for case in cases:
             row = [case]
             for subject in subjects:
                 values = [self.median(subject, case, figure) for figure in figures]
