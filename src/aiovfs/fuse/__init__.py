@@ -1,0 +1,138 @@
+"""Speak FUSE with the kernel: write a file system as handlers, mount it, serve it on asyncio or Trio.
+
+    class Hello(fuse.Operations):
+        async def lookup(self, request: fuse.Lookup) -> fuse.Entry: ...
+
+    async with fuse.mount(Hello(), "/mnt/hello") as session:
+        await session.wait()
+
+Concepts, in the field's words
+- *nodeid*: our number for a node during one mount; the kernel asks with it. The root is 1. `InodeTable` keeps them.
+- *lookup count*: how often the kernel got an `Entry` for a nodeid and has not given it back with FORGET. A node must
+  be kept while it is above zero, even when its name is gone.
+- *fh*: our number for one open file, from OPEN to RELEASE. `HandleTable` keeps them.
+- *time-outs*: for how long the kernel may trust a name (`Entry.timeout`) and attributes (`Attributes.timeout`).
+"""
+
+from __future__ import annotations
+
+from aiovfs.fuse.handles import HandleTable
+from aiovfs.fuse.handlers import Operations, blocking
+from aiovfs.fuse.inodes import ROOT_NODEID, InodeTable
+from aiovfs.fuse.mountpoint import is_mounted, is_stale
+from aiovfs.fuse.negotiation import Features
+from aiovfs.fuse.notifier import Notifier
+from aiovfs.fuse.options import OPTIONS, Option
+from aiovfs.fuse.protocol.flags import (
+    GetattrFlags,
+    InitFlags,
+    RenameFlags,
+    SetattrValid,
+    WriteFlags,
+)
+from aiovfs.fuse.protocol.messages import (
+    Access,
+    Bmap,
+    CopyFileRange,
+    Create,
+    Fallocate,
+    Flush,
+    Fsync,
+    Fsyncdir,
+    Getattr,
+    Getxattr,
+    Link,
+    Listxattr,
+    Lookup,
+    Lseek,
+    Mkdir,
+    Mknod,
+    Open,
+    Opendir,
+    Read,
+    Readdir,
+    Readdirplus,
+    Readlink,
+    Release,
+    Releasedir,
+    Removexattr,
+    Rename,
+    Request,
+    Rmdir,
+    Setattr,
+    Setxattr,
+    Statx,
+    Symlink,
+    Syncfs,
+    Tmpfile,
+    Unlink,
+    Write,
+)
+from aiovfs.fuse.protocol.messages import Statfs as StatfsRequest
+from aiovfs.fuse.replies import Attributes, DirEntry, Entry, Opened, Statfs
+from aiovfs.fuse.server import Session, mount, serve, unmount
+
+__all__ = [
+    "OPTIONS",
+    "ROOT_NODEID",
+    "Access",
+    "Attributes",
+    "Bmap",
+    "CopyFileRange",
+    "Create",
+    "DirEntry",
+    "Entry",
+    "Fallocate",
+    "Features",
+    "Flush",
+    "Fsync",
+    "Fsyncdir",
+    "Getattr",
+    "GetattrFlags",
+    "Getxattr",
+    "HandleTable",
+    "InitFlags",
+    "InodeTable",
+    "Link",
+    "Listxattr",
+    "Lookup",
+    "Lseek",
+    "Mkdir",
+    "Mknod",
+    "Notifier",
+    "Open",
+    "Opendir",
+    "Opened",
+    "Operations",
+    "Option",
+    "Read",
+    "Readdir",
+    "Readdirplus",
+    "Readlink",
+    "Release",
+    "Releasedir",
+    "Removexattr",
+    "Rename",
+    "RenameFlags",
+    "Request",
+    "Rmdir",
+    "Session",
+    "Setattr",
+    "SetattrValid",
+    "Setxattr",
+    "Statfs",
+    "StatfsRequest",
+    "Statx",
+    "Symlink",
+    "Syncfs",
+    "Tmpfile",
+    "Unlink",
+    "Write",
+    "WriteFlags",
+    "blocking",
+    "is_mounted",
+    "is_stale",
+    "mount",
+    "serve",
+    "unmount",
+]

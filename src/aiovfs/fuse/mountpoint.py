@@ -1,0 +1,218 @@
+"""Attach a FUSE connection to a directory, and detach it: mount(2) as root, `fusermount3` otherwise.
+
+All functions block (a few milliseconds; for ever on a dead network mount): call them in a worker thread.
+Source: mount(2), umount(2), fusermount3(1), Documentation/filesystems/fuse.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import errno
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+
+from aiovfs.errors import MountError
+from aiovfs.fuse.options import Settings
+
+__all__ = ["is_mounted", "is_stale", "mount", "unmount"]
+
+MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
+GONE = (errno.ENOTCONN, errno.ECONNABORTED)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(directory: str, settings: Settings) -> int:
+    """Mount at `directory` and return the descriptor of the connection.
+
+    Nothing answers requests before the caller does. Raises `MountError` that names the thing that failed.
+    """
+    check_mountpoint(directory, nonempty=settings["nonempty"])
+    tried: list[str] = []
+    if os.geteuid() == 0:
+        try:
+            return mount_directly(directory, settings)
+        except OSError as exc:
+            tried.append(f"mount(2): {exc.strerror}")
+            if exc.errno not in (errno.EPERM, errno.EACCES):
+                raise MountError(f"cannot mount at {directory}", mountpoint=directory, tried=tried) from exc
+    return mount_with_helper(directory, settings, tried)
+
+
+def check_mountpoint(directory: str, *, nonempty: bool) -> None:
+    """Refuse a mountpoint that cannot work, and say why and what to do."""
+
+    def refuse(problem: str, hint: str | None = None) -> MountError:
+        return MountError(f"mountpoint {directory} {problem}", mountpoint=directory, hint=hint)
+
+    try:
+        status = os.stat(directory)
+    except FileNotFoundError:
+        raise refuse("does not exist", "create it first: mkdir -p") from None
+    except PermissionError:
+        raise refuse("cannot be reached: permission denied") from None
+    except OSError as exc:
+        if exc.errno in GONE:
+            raise refuse("is a dead mount, its server has ended", "umount it, or mount with replace") from None
+        raise refuse(f"cannot be used: {exc.strerror}") from exc
+    if not stat.S_ISDIR(status.st_mode):
+        raise refuse("is not a directory")
+    if is_mounted(directory):
+        raise refuse("is a mountpoint already", "umount it first")
+    if os.geteuid() != 0 and status.st_uid != os.geteuid():
+        raise refuse("belongs to another user", "fusermount3 mounts only on directories that are yours")
+    try:
+        with os.scandir(directory) as entries:
+            is_empty = next(entries, None) is None
+    except PermissionError:
+        raise refuse("cannot be read: permission denied") from None
+    if not is_empty and not nonempty:
+        raise refuse("is not empty", "choose an empty one, or give the option nonempty to hide what is there")
+
+
+def mount_directly(directory: str, settings: Settings) -> int:
+    """mount(2). Raises `OSError`."""
+    try:
+        fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError as exc:
+        raise MountError(
+            "/dev/fuse does not exist", mountpoint=directory, hint="load the module: modprobe fuse"
+        ) from exc
+    words = [
+        f"fd={fd}",
+        f"rootmode={stat.S_IFDIR:o}",
+        f"user_id={os.geteuid()}",
+        f"group_id={os.getegid()}",
+    ]
+    words += [name for name in ("allow_other", "default_permissions") if settings[name]]
+    if settings["max_read"]:
+        words.append(f"max_read={settings['max_read']}")
+    kind = f"fuse.{settings['subtype']}" if settings["subtype"] else "fuse"
+    result = _libc.mount(
+        os.fsencode(settings["fsname"] or "fuse"),
+        os.fsencode(directory),
+        kind.encode(),
+        ctypes.c_ulong(settings.mount_flags),
+        ",".join(words).encode(),
+    )
+    if result != 0:
+        number = ctypes.get_errno()
+        os.close(fd)
+        raise OSError(number, os.strerror(number), directory)
+    return fd
+
+
+def mount_with_helper(directory: str, settings: Settings, tried: list[str]) -> int:
+    """`fusermount3`, which is set-user-ID root: it mounts and passes the descriptor back over a socket."""
+    helper = shutil.which("fusermount3")
+    if helper is None:
+        tried.append("fusermount3: not on PATH")
+        raise MountError(
+            "fusermount3 was not found",
+            mountpoint=directory,
+            tried=tried,
+            hint="install it (Debian: apt install fuse3), or run as root to mount without it",
+        )
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        process = subprocess.Popen(
+            [helper, "-o", ",".join(settings.helper_options()), "--", directory],
+            env={**os.environ, "_FUSE_COMMFD": str(theirs.fileno()), "LC_ALL": "C"},
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        theirs.close()
+        fds = array.array("i")
+        _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(fds.itemsize))
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds.frombytes(data[: fds.itemsize])
+        _, complaint = process.communicate()
+    if process.returncode != 0 or not fds:
+        for fd in fds:
+            os.close(fd)
+        text = complaint.decode(errors="replace").strip().removeprefix("fusermount3: ")
+        tried.append(f"fusermount3: {text or f'exit code {process.returncode}'}")
+        hint = "allow it in /etc/fuse.conf with user_allow_other" if "allow_other" in text else None
+        raise MountError(f"cannot mount at {directory}", mountpoint=directory, tried=tried, hint=hint)
+    return fds[0]
+
+
+def unmount(directory: str, *, lazy: bool = False) -> None:
+    """Detach the mount at `directory`: umount2(2) as root, `fusermount3 -u` otherwise.
+
+    `lazy` takes it out of the name space now; open files go on until they are closed. Raises `MountError`; its
+    `__cause__` is the `OSError`, with EBUSY when the mount is in use and EINVAL when nothing is mounted there.
+    """
+    tried: list[str] = []
+    flags = UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)
+    if _libc.umount2(os.fsencode(directory), flags) == 0:
+        return
+    cause = OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), directory)
+    tried.append(f"umount2(2): {cause.strerror}")
+    helper = shutil.which("fusermount3")
+    if cause.errno == errno.EPERM and helper is not None:
+        command = [helper, "-u", *(["-z"] if lazy else []), "--", directory]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env={**os.environ, "LC_ALL": "C"}
+        )
+        if done.returncode == 0:
+            return
+        text = done.stderr.decode(errors="replace").strip().removeprefix("fusermount3: ")
+        tried.append(f"fusermount3: {text}")
+        if "busy" in text:
+            cause = OSError(errno.EBUSY, os.strerror(errno.EBUSY), directory)
+        elif "not found" in text or "not mounted" in text:
+            cause = OSError(errno.EINVAL, os.strerror(errno.EINVAL), directory)
+    hints = {
+        errno.EBUSY: "close the files in use there, or detach it with lazy",
+        errno.EINVAL: "nothing is mounted there",
+    }
+    raise MountError(
+        f"cannot unmount {directory}", mountpoint=directory, tried=tried, hint=hints.get(cause.errno or 0)
+    ) from cause
+
+
+def is_stale(directory: str) -> bool:
+    """A FUSE mount whose server has ended: every access says "Transport endpoint is not connected"."""
+    try:
+        os.stat(directory)
+    except OSError as exc:
+        return exc.errno in GONE
+    return False
+
+
+def is_mounted(directory: str) -> bool:
+    """Is something mounted exactly at `directory`? Never touches the mount itself, so it cannot hang."""
+    path = os.fsencode(resolve(directory))
+    return any(entry == path for entry, _ in mounts())
+
+
+def resolve(directory: str) -> str:
+    """The absolute path with symbolic links followed in all but the last component, which may be a dead mount."""
+    parent, name = os.path.split(os.path.abspath(directory))
+    return os.path.join(os.path.realpath(parent), name)
+
+
+def mounts() -> Iterator[tuple[bytes, bytes]]:
+    """(mountpoint, type) of each mount in this name space. Source: proc(5), mountinfo."""
+    with open("/proc/self/mountinfo", "rb") as table:
+        for line in table:
+            fields, _, rest = line.partition(b" - ")
+            yield unescape(fields.split(b" ")[4]), rest.split(b" ")[0]
+
+
+def unescape(field: bytes) -> bytes:
+    """Undo the octal escapes (space, tab, newline, backslash) of /proc/self/mountinfo."""
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), field)
+
+

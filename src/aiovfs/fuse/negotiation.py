@@ -1,0 +1,104 @@
+"""INIT: what the kernel offers, what we want, what both agree to. A pure function.
+
+Flags are asked for only when the kernel offers them and the option is on; an operation that the file system does not
+have (readdirplus) is not offered. `Features` is what handlers and users can look at.
+Source: fs/fuse/inode.c (process_init_reply); linux/fuse.h.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+
+from aiovfs.errors import ProtocolError
+from aiovfs.fuse.options import Settings
+from aiovfs.fuse.protocol import messages as m
+from aiovfs.fuse.protocol import structs as s
+from aiovfs.fuse.protocol.flags import InitFlags
+
+__all__ = ["Features", "negotiate"]
+
+OUR_MAJOR = 7
+OUR_MINOR = 45
+OLDEST_MINOR = 23  # Linux 3.15: the first with a 64-byte init_out; older ones would need other struct sizes
+MAX_PAGES_LIMIT = 0xFFFF
+DEFAULT_MAX_PAGES = 32
+
+ALWAYS = (
+    InitFlags.ASYNC_READ
+    | InitFlags.BIG_WRITES
+    | InitFlags.MAX_PAGES
+    | InitFlags.HAS_EXPIRE_ONLY
+)
+BY_OPTION = {
+    "parallel_dirops": InitFlags.PARALLEL_DIROPS,
+    "async_dio": InitFlags.ASYNC_DIO,
+    "atomic_o_trunc": InitFlags.ATOMIC_O_TRUNC,
+    "auto_inval_data": InitFlags.AUTO_INVAL_DATA,
+    "writeback_cache": InitFlags.WRITEBACK_CACHE,
+    "cache_symlinks": InitFlags.CACHE_SYMLINKS,
+    "posix_acl": InitFlags.POSIX_ACL,
+    "dont_mask": InitFlags.DONT_MASK,
+    "direct_io_allow_mmap": InitFlags.DIRECT_IO_ALLOW_MMAP,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What kernel and session agreed to. Sizes are bytes."""
+
+    minor: int
+    offered: InitFlags
+    agreed: InitFlags
+    max_write: int
+    max_readahead: int
+    max_background: int
+    congestion_threshold: int
+
+    def __contains__(self, flag: InitFlags) -> bool:
+        return flag in self.agreed
+
+
+def negotiate(request: m.Init, settings: Settings, *, has_readdirplus: bool) -> tuple[s.InitOut, Features]:
+    """The reply to INIT. Raises `ProtocolError` for a kernel that we cannot speak with."""
+    if request.major != OUR_MAJOR or request.minor < OLDEST_MINOR:
+        raise ProtocolError(
+            f"the kernel speaks FUSE {request.major}.{request.minor}, "
+            f"this library {OUR_MAJOR}.{OLDEST_MINOR} to {OUR_MAJOR}.{OUR_MINOR}"
+        )
+    offered = InitFlags(request.flags)
+    wanted = ALWAYS
+    for name, flag in BY_OPTION.items():
+        if settings[name]:
+            wanted |= flag
+    if has_readdirplus and settings["readdirplus"]:
+        wanted |= InitFlags.DO_READDIRPLUS | InitFlags.READDIRPLUS_AUTO
+    agreed = wanted & offered
+    if InitFlags.INIT_EXT in offered:
+        agreed |= InitFlags.INIT_EXT  # only with it does the kernel look at the upper 32 flags
+
+    pages = min(-(-settings["max_write"] // mmap.PAGESIZE), MAX_PAGES_LIMIT)
+    if InitFlags.MAX_PAGES not in agreed:
+        pages = min(pages, DEFAULT_MAX_PAGES)
+    features = Features(
+        minor=min(request.minor, OUR_MINOR),
+        offered=offered,
+        agreed=agreed,
+        max_write=min(settings["max_write"], pages * mmap.PAGESIZE),
+        max_readahead=min(settings["max_readahead"], request.max_readahead),
+        max_background=min(settings["max_background"], 0xFFFF),
+        congestion_threshold=min(settings["congestion_threshold"], 0xFFFF),
+    )
+    reply = s.InitOut(
+        major=OUR_MAJOR,
+        minor=OUR_MINOR,
+        max_readahead=features.max_readahead,
+        flags=int(agreed) & 0xFFFFFFFF,
+        flags2=int(agreed) >> 32,
+        max_background=features.max_background,
+        congestion_threshold=features.congestion_threshold,
+        max_write=features.max_write,
+        time_gran=1,
+        max_pages=pages if InitFlags.MAX_PAGES in agreed else 0,
+    )
+    return reply, features
