@@ -30,6 +30,13 @@ class Request:
     pid: int
     """Who asks. `pid` is 0 when the kernel itself asks (writeback, readahead), or from a pid namespace out of sight."""
 
+    def __init__(self, *, unique: int = 0, nodeid: int = 0, uid: int = 0, gid: int = 0, pid: int = 0) -> None:
+        self.unique = unique
+        self.nodeid = nodeid
+        self.uid = uid
+        self.gid = gid
+        self.pid = pid
+
     def values(self) -> dict[str, Any]:
         """The operation's own attributes by name."""
         return {name: getattr(self, name) for name in self.fields}
