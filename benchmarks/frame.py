@@ -172,9 +172,9 @@ def wait_until_served(server: Mounted) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while not is_mountpoint(server.mountpoint):
         if (status := server.process.poll()) is not None:
-            raise server.complain(f"{server.subject.name} ended with status {status} before it was mounted")
+            raise server.complain(f"ended with status {status} before it was mounted")
         if time.monotonic() > deadline:
-            raise server.complain(f"{server.subject.name} was not mounted within {START_TIMEOUT:.0f} s")
+            raise server.complain(f"was not mounted within {START_TIMEOUT:.0f} s")
         time.sleep(0.01)
     # In a process of its own: a server that never answers must not hang the benchmark.
     probe = subprocess.Popen(
@@ -184,7 +184,7 @@ def wait_until_served(server: Mounted) -> None:
         probe.wait(START_TIMEOUT)
     except subprocess.TimeoutExpired:
         probe.kill()
-        raise server.complain(f"{server.subject.name} is mounted but does not answer") from None
+        raise server.complain("is mounted but does not answer") from None
 
 
 def stop(server: Mounted) -> None:

@@ -42,7 +42,7 @@ def s3_subjects(stores: Stores) -> list[Subject]:
         "AWS_CA_BUNDLE": None,
         "XDG_CACHE_HOME": "{scratch}/cache",
     }
-    aiovfs = (sys.executable, "-m", "aiovfs", "mount", f"s3://{BUCKET}", "{mountpoint}", "--foreground")
+    aiovfs = (sys.executable, "-m", "aiovfs", "mount", f"s3://{BUCKET}", "{mountpoint}")
     remote = f":s3,provider=Other,env_auth,endpoint='{endpoint}':{BUCKET}"
     return [
         *(Subject(f"aiovfs {client}", (*aiovfs, "--client", client), environment) for client in ("obstore", "s3fs")),
@@ -58,7 +58,7 @@ def http_subjects(stores: Stores) -> list[Subject]:
     url = f"http://127.0.0.1:{stores.http.port}/{BUCKET}/"
     environment: dict[str, str | None] = {"XDG_CACHE_HOME": "{scratch}/cache"}
     return [
-        Subject("aiovfs", (sys.executable, "-m", "aiovfs", "mount", url, "{mountpoint}", "--foreground"), environment),
+        Subject("aiovfs", (sys.executable, "-m", "aiovfs", "mount", url, "{mountpoint}"), environment),
         *rclone(f":http,url='{url}':", environment),
         fsspec_fuse(url, environment),
     ]
