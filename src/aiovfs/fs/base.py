@@ -1,0 +1,215 @@
+"""`AsyncFileSystem`: fsspec's contract, with its faults mended.
+
+It is an instance of fsspec's class, as pandas, pyarrow, Dask, Ray and zarr ask for, and keeps its coroutines under their
+names. What differs:
+
+- the synchronous methods are those of `sync`, written out below and not attached at run time;
+- an instance made with `asynchronous=True` is cached per running loop, not per thread: two runs of `asyncio.run` never
+  share a session. An instance without is safe to use in a forked child;
+- bulk operations run on Trio too, and file by file; see `bulk`;
+- `exists`, `isdir` and `isfile` answer False only when the file is not there; any other failure is raised.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
+
+from fsspec.asyn import AsyncFileSystem as FsspecAsyncFileSystem
+
+from aiovfs._loop.companion import companion, current_loop
+from aiovfs.fs.bulk import Bulk
+from aiovfs.fs.sync import blocking, blocking_iterator
+
+__all__ = ["AsyncFileSystem"]
+
+_Cached: type = type(FsspecAsyncFileSystem)
+
+NOT_THERE = (FileNotFoundError, NotADirectoryError)
+
+
+class _CachedPerLoop(_Cached):  # type: ignore[misc, valid-type]
+    """fsspec's instance cache, with the running loop in the place of the thread."""
+
+    _by_loop: weakref.WeakKeyDictionary[object, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        loop = current_loop() if kwargs.get("asynchronous") else None
+        if not kwargs.get("asynchronous") or kwargs.get("skip_instance_cache") or not cls.cachable:
+            return super().__call__(*args, **kwargs)
+        if loop is None:
+            # No loop yet: it will be used on one that is not known, so it cannot be shared.
+            return super().__call__(*args, **{**kwargs, "skip_instance_cache": True})
+        instances = cls._by_loop.setdefault(loop, {})
+        made = super().__call__(*args, **{**kwargs, "skip_instance_cache": True})
+        return instances.setdefault((cls, made._fs_token_), made)
+
+
+class AsyncFileSystem(Bulk, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  # type: ignore[misc]
+    """Base of our file systems, and of yours. Implement the coroutines that fsspec's documentation names.
+
+    On Trio these may use AnyIO only; say so by `runs_anywhere = True`.
+    """
+
+    mirror_sync_methods = False
+    runs_anywhere: ClassVar[bool] = False
+    """The coroutines use no asyncio: they run on Trio too."""
+    eager: ClassVar[frozenset[str]] = frozenset()
+    """Coroutine methods that keep the rule of `_loop.caller`, so that synchronous callers run them in place."""
+
+    def __init__(
+        self, *args: Any, asynchronous: bool = False, loop: Any = None, batch_size: int | None = None, **kwargs: Any
+    ) -> None:
+        # fsspec would start its I/O thread for a synchronous instance; ours starts when something waits.
+        super().__init__(*args, asynchronous=True, batch_size=batch_size, **kwargs)
+        self.asynchronous = asynchronous
+        self._loop = loop
+
+    @property
+    def loop(self) -> Any:
+        """The asyncio loop that synchronous calls use; None for an asynchronous instance."""
+        if self.asynchronous:
+            return None
+        return self._loop or companion().loop
+
+    def __dir__(self) -> list[str]:
+        return sorted(set(super().__dir__()))
+
+    # The derived coroutines
+
+    async def _exists(self, path: str, **kwargs: Any) -> bool:
+        try:
+            await self._info(path, **kwargs)
+        except NOT_THERE:
+            return False
+        return True
+
+    async def _isfile(self, path: str) -> bool:
+        try:
+            return bool((await self._info(path))["type"] == "file")
+        except NOT_THERE:
+            return False
+
+    async def _isdir(self, path: str) -> bool:
+        try:
+            return bool((await self._info(path))["type"] == "directory")
+        except NOT_THERE:
+            return False
+
+    async def _lexists(self, path: str, **kwargs: Any) -> bool:
+        return await self._exists(path, **kwargs)
+
+    async def _walk(
+        self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: Any = "raise", **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """fsspec's walk, except that a directory that cannot be read is an error unless `on_error` says otherwise.
+
+        Only the top may be missing: then nothing is yielded, as in `os.walk`.
+        """
+        if on_error == "raise" and maxdepth is not None and maxdepth < 1:
+            raise ValueError("maxdepth must be at least 1")
+        detail = kwargs.pop("detail", False)
+        pending: list[tuple[str, int, Any]] = [(self._strip_protocol(path), 1, None)]
+        while pending:
+            directory, depth, ready = pending.pop()
+            if ready is not None:
+                yield ready
+                continue
+            try:
+                listing = await self._ls(directory, detail=True, **kwargs)
+            except NOT_THERE:
+                if on_error == "raise" and depth > 1:
+                    continue  # removed while we walked
+                if on_error == "raise":
+                    return
+                if callable(on_error):
+                    raise
+                continue
+            except OSError as exc:
+                if on_error == "raise":
+                    raise
+                if callable(on_error):
+                    on_error(exc)
+                continue
+            directories: dict[str, Any] = {}
+            files: dict[str, Any] = {}
+            for info in listing:
+                full = info["name"].rstrip("/")
+                name = full.rpartition("/")[2]
+                if info["type"] == "directory" and full != directory:
+                    directories[name] = info
+                elif full != directory or info["type"] != "directory":
+                    files[name] = info
+            item = (directory, directories, files) if detail else (directory, list(directories), list(files))
+            if topdown:
+                yield item
+            below: list[str] | Mapping[str, Any] = item[1]  # the caller may have pruned it
+            if not topdown:
+                pending.append((directory, depth, item))
+            if maxdepth is None or depth < maxdepth:
+                for name in reversed(list(below)):
+                    pending.append((directories[name]["name"].rstrip("/"), depth + 1, None))
+
+    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        if not truncate and await self._exists(path):
+            raise NotImplementedError("this file system cannot change times alone")
+        await self._pipe_file(path, b"")
+
+    async def _rmdir(self, path: str) -> None:
+        raise NotImplementedError(f"{type(self).__name__} does not implement _rmdir")
+
+    async def _created(self, path: str) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} does not implement _created")
+
+    async def _modified(self, path: str) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} does not implement _modified")
+
+    async def _mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        if path1 == path2:
+            return
+        if isinstance(path1, str) and isinstance(path2, str) and not recursive and not await self._isdir(path1):
+            target = self._strip_protocol(path2)
+            if path2.endswith("/") or await self._isdir(path2):
+                target = f"{target}/{self._strip_protocol(path1).rpartition('/')[2]}"
+            await self._mv_file(self._strip_protocol(path1), target)
+            return
+        await self._copy(path1, path2, recursive=recursive, on_error="raise", maxdepth=maxdepth)
+        await self._rm(path1, recursive=recursive)
+
+    # The synchronous face
+
+    info = blocking("_info")
+    ls = blocking("_ls")
+    exists = blocking("_exists")
+    lexists = blocking("_lexists")
+    isfile = blocking("_isfile")
+    isdir = blocking("_isdir")
+    size = blocking("_size")
+    sizes = blocking("_sizes")
+    created = blocking("_created")
+    modified = blocking("_modified")
+    find = blocking("_find")
+    glob = blocking("_glob")
+    du = blocking("_du")
+    walk = blocking_iterator("_walk")
+    expand_path = blocking("_expand_path")
+    cat = blocking("_cat")
+    cat_file = blocking("_cat_file")
+    cat_ranges = blocking("_cat_ranges")
+    pipe = blocking("_pipe")
+    pipe_file = blocking("_pipe_file")
+    get = blocking("_get")
+    get_file = blocking("_get_file")
+    put = blocking("_put")
+    put_file = blocking("_put_file")
+    copy = blocking("_copy")
+    cp_file = blocking("_cp_file")
+    mv = blocking("_mv")
+    mv_file = blocking("_mv_file")
+    rm = blocking("_rm")
+    rm_file = blocking("_rm_file")
+    mkdir = blocking("_mkdir")
+    makedirs = blocking("_makedirs")
+    rmdir = blocking("_rmdir")
+    touch = blocking("_touch")

@@ -1,0 +1,316 @@
+"""The local disk as an fsspec file system. Its store is `local_store.LocalStore`.
+
+All blocking calls go through `aio.disk`: to threads on a loop, in place for a synchronous caller. Names are `str` with
+undecodable bytes as surrogate escapes, which Python's own `os` functions take and give.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.implementations.local import LocalFileSystem as FsspecLocalFileSystem
+
+from aiovfs.aio import disk
+from aiovfs.fs.base import AsyncFileSystem
+from aiovfs.fs.files import AsyncFile
+from aiovfs.fs.local_store import LocalStore
+from aiovfs.types import Buffer
+
+__all__ = ["LocalFileSystem"]
+
+_TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+
+
+class LocalFileSystem(AsyncFileSystem):
+    """fsspec's interface to the local disk."""
+
+    protocol = ("file", "local")
+    root_marker = "/"
+    local_file = True
+    runs_anywhere = True
+    thread_safe = True
+    eager = frozenset(
+        f"_{name}"
+        for name in (
+            "info ls exists lexists isfile isdir size sizes created modified find glob du walk expand_path cat cat_file "
+            "cat_ranges pipe pipe_file get get_file put put_file copy cp_file mv mv_file rm rm_file mkdir makedirs rmdir "
+            "touch chmod"
+        ).split()
+    )
+
+    def __init__(self, auto_mkdir: bool = False, **kwargs: Any) -> None:
+        """`auto_mkdir`: make the directories above a file that is written."""
+        super().__init__(**kwargs)
+        self.auto_mkdir = auto_mkdir
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(each) for each in path]
+        return FsspecLocalFileSystem._strip_protocol(path)
+
+    @classmethod
+    def _parent(cls, path: str) -> str:
+        return os.path.dirname(cls._strip_protocol(path)) or "/"
+
+    @property
+    def fsid(self) -> str:
+        """The same on every instance of this machine."""
+        return "local"
+
+    def make_store(self, root: str, *, read_only: bool = False) -> LocalStore:
+        """A store on the directory `root`."""
+        return LocalStore(self, self._strip_protocol(root or "/"), read_only=read_only)
+
+    async def _info(self, path: Any, **kwargs: Any) -> dict[str, Any]:
+        return await disk.run(facts, self._strip_protocol(path))
+
+    async def _ls(self, path: Any, detail: bool = False, **kwargs: Any) -> list[Any]:
+        found = await disk.run(listing, self._strip_protocol(path))
+        return found if detail else [each["name"] for each in found]
+
+    async def _exists(self, path: Any, **kwargs: Any) -> bool:
+        return await disk.run(os.path.exists, self._strip_protocol(path))
+
+    async def _lexists(self, path: Any, **kwargs: Any) -> bool:
+        return await disk.run(os.path.lexists, self._strip_protocol(path))
+
+    async def _cat_file(self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        return await disk.run(read_range, self._strip_protocol(path), start, end)
+
+    async def _pipe_file(self, path: Any, value: Buffer, mode: str = "overwrite", **kwargs: Any) -> None:
+        name = self._strip_protocol(path)
+        await self._make_parent(name)
+        await disk.run(write_file, name, value, "xb" if mode == "create" else "wb")
+
+    async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
+        old, new = self._strip_protocol(path1), self._strip_protocol(path2)
+        await self._make_parent(new)
+        if await disk.run(os.path.isdir, old):
+            await self._makedirs(new, exist_ok=True)
+        else:
+            await disk.run(shutil.copyfile, old, new)
+
+    async def _get_file(self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
+        if hasattr(lpath, "write"):
+            content = await self._cat_file(rpath)
+            lpath.write(content)
+            return
+        await self._cp_file(rpath, lpath)
+
+    async def _put_file(
+        self, lpath: Any, rpath: Any, mode: str = "overwrite", callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+    ) -> None:
+        target = self._strip_protocol(rpath)
+        if mode == "create":
+            await self._make_parent(target)
+            await disk.run(copy_new, os.fspath(lpath), target)
+        else:
+            await self._cp_file(lpath, target)
+
+    async def _mv_file(self, path1: Any, path2: Any) -> None:
+        new = self._strip_protocol(path2)
+        await self._make_parent(new)
+        await disk.run(shutil.move, self._strip_protocol(path1), new)
+
+    async def _mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        if isinstance(path1, str) and isinstance(path2, str) and maxdepth is None:
+            await self._mv_file(path1, path2)
+        else:
+            await super()._mv(path1, path2, recursive=recursive, maxdepth=maxdepth)
+
+    async def _rm_file(self, path: Any, **kwargs: Any) -> None:
+        await disk.run(os.remove, self._strip_protocol(path))
+
+    async def _rm(
+        self,
+        path: Any,
+        recursive: bool = False,
+        batch_size: int | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in [path] if isinstance(path, str | os.PathLike) else path:
+            name = self._strip_protocol(name)
+            if recursive and maxdepth is None and not await disk.run(os.path.islink, name):
+                if await disk.run(os.path.isdir, name):
+                    if await disk.run(os.path.samefile, name, "."):
+                        raise ValueError("refusing to remove the current working directory")
+                    await disk.run(shutil.rmtree, name)
+                    continue
+            await super()._rm(name, recursive=recursive, batch_size=batch_size, maxdepth=maxdepth, **kwargs)
+
+    async def _mkdir(self, path: Any, create_parents: bool = True, **kwargs: Any) -> None:
+        name = self._strip_protocol(path)
+        await disk.run(os.makedirs if create_parents else os.mkdir, name)
+
+    async def _makedirs(self, path: Any, exist_ok: bool = False) -> None:
+        await disk.run(partial(os.makedirs, self._strip_protocol(path), exist_ok=exist_ok))
+
+    async def _rmdir(self, path: Any) -> None:
+        await disk.run(os.rmdir, self._strip_protocol(path))
+
+    async def _touch(self, path: Any, truncate: bool = True, **kwargs: Any) -> None:
+        name = self._strip_protocol(path)
+        await self._make_parent(name)
+        await disk.run(touch, name, truncate)
+
+    async def _created(self, path: Any) -> datetime:
+        return datetime.fromtimestamp((await self._info(path))["created"], tz=timezone.utc)
+
+    async def _modified(self, path: Any) -> datetime:
+        return datetime.fromtimestamp((await self._info(path))["mtime"], tz=timezone.utc)
+
+    async def _chmod(self, path: Any, mode: int) -> None:
+        await disk.run(os.chmod, self._strip_protocol(path), mode)
+
+    async def _link(self, src: Any, dst: Any) -> None:
+        await disk.run(os.link, self._strip_protocol(src), self._strip_protocol(dst))
+
+    async def _symlink(self, src: Any, dst: Any) -> None:
+        await disk.run(os.symlink, self._strip_protocol(src), self._strip_protocol(dst))
+
+    async def open_async(self, path: Any, mode: str = "rb", **kwargs: Any) -> AsyncFile:
+        """An async file; its calls are made in threads."""
+        if "b" not in mode:
+            raise ValueError(f"open_async() opens binary files; mode {mode!r} asks for text")
+        file = await disk.run(partial(self._open, self._strip_protocol(path), mode))
+        return AsyncFile(file, disk.run)
+
+    def _open(self, path: Any, mode: str = "rb", autocommit: bool = True, **kwargs: Any) -> Any:
+        name = self._strip_protocol(path)
+        if self.auto_mkdir and "r" not in mode:
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+        if autocommit or "r" in mode:
+            return open(name, mode)
+        return PendingFile(name, mode)
+
+    async def _make_parent(self, name: str) -> None:
+        if self.auto_mkdir:
+            await disk.run(partial(os.makedirs, os.path.dirname(name), exist_ok=True))
+
+    def isabs(self, path: Any) -> bool:
+        """True for an absolute name."""
+        return os.path.isabs(path)
+
+
+class PendingFile:
+    """A file of a transaction: written beside its target, put in place by `commit`."""
+
+    def __init__(self, path: str, mode: str) -> None:
+        self.path = path
+        fd, self._name = tempfile.mkstemp(prefix=".aiovfs-", dir=os.path.dirname(path))
+        if "a" in mode and os.path.exists(path):
+            shutil.copyfile(path, self._name)
+        self._exclusive = "x" in mode
+        self._file = os.fdopen(fd, "ab" if "a" in mode else "wb")
+
+    def commit(self) -> None:
+        """Put the file in the place of its target."""
+        self._file.close()
+        if self._exclusive:
+            os.link(self._name, self.path)
+            os.unlink(self._name)
+        else:
+            os.replace(self._name, self.path)
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        self._file.close()
+        os.unlink(self._name)
+
+    def __enter__(self) -> PendingFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def facts(path: str) -> dict[str, Any]:
+    """fsspec's info dictionary of one file: `type` and `size` are of what a symlink leads to, if it leads to anything."""
+    status = os.lstat(path)
+    return _facts(path, status)
+
+
+def _facts(path: str, status: os.stat_result) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": path,
+        "created": status.st_ctime,
+        "islink": stat.S_ISLNK(status.st_mode),
+        "mode": status.st_mode,
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+        "mtime": status.st_mtime,
+        "mtime_ns": status.st_mtime_ns,
+        "ino": status.st_ino,
+        "nlink": status.st_nlink,
+    }
+    if found["islink"]:
+        found["destination"] = os.readlink(path)
+        try:
+            status = os.stat(path)
+        except OSError:
+            pass  # it leads nowhere: described as the link it is
+    found["type"] = _TYPES.get(stat.S_IFMT(status.st_mode), "other")
+    found["size"] = status.st_size
+    return found
+
+
+def listing(path: str) -> list[dict[str, Any]]:
+    """The info of everything in a directory, or of a file alone."""
+    try:
+        with os.scandir(path) as entries:
+            found = []
+            for entry in entries:
+                try:
+                    found.append(_facts(os.path.join(path, entry.name), entry.stat(follow_symlinks=False)))
+                except FileNotFoundError:
+                    continue  # removed since its name was read
+            return found
+    except NotADirectoryError:
+        return [facts(path)]
+
+
+def read_range(path: str, start: int | None, end: int | None) -> bytes:
+    """A slice of a file's content, negative bounds from its end."""
+    with open(path, "rb", buffering=0) as file:
+        if start is None and end is None:
+            return file.readall()
+        begin, stop, _ = slice(start, end).indices(os.fstat(file.fileno()).st_size)
+        return disk.read_fully(file.fileno(), max(stop - begin, 0), begin)
+
+
+def write_file(path: str, content: Buffer, mode: str) -> None:
+    """Make `content` the file's."""
+    with open(path, mode) as file:
+        file.write(content)
+
+
+def copy_new(source: str, target: str) -> None:
+    """Copy to a file that must not be there yet."""
+    with open(source, "rb") as reading, open(target, "xb") as writing:
+        shutil.copyfileobj(reading, writing)
+
+
+def touch(path: str, truncate: bool) -> None:
+    """Make the file, or empty it, or set its times to now."""
+    with open(path, "wb" if truncate else "ab"):
+        pass
+    os.utime(path)
+
+
+async def connect(url: str, *, options: Mapping[str, Any], client: str | None, read_only: bool) -> LocalStore:
+    """See `registry`."""
+    fs = LocalFileSystem(**{"asynchronous": True, "skip_instance_cache": True, **options})
+    return fs.make_store(url, read_only=read_only)

@@ -1,0 +1,521 @@
+"""Files in this process's memory: the reference file system, and a fast one.
+
+`MemoryFileSystem` is the fsspec face, `MemoryStore` the store; both work on a `tree.Tree`. Trees are named and live as
+long as the process: `memory://` is the unnamed one. Through fsspec's methods parent directories come into being when
+needed, as in fsspec's own memory file system; the store is strict.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+
+from aiovfs.aio import disk
+from aiovfs.errors import StaleError
+from aiovfs.fs import paths
+from aiovfs.fs.base import AsyncFileSystem
+from aiovfs.fs.files import AsyncFile
+from aiovfs.fs.info import Capabilities, Info
+from aiovfs.fs.store import Progress, Reader, Store, StoreFile
+from aiovfs.fs.tree import Directory, File, Node, Symlink, Tree, error
+from aiovfs.types import Buffer, Usage
+
+__all__ = ["MemoryFileSystem", "MemoryStore", "tree_named"]
+
+_trees: dict[str, Tree] = {}
+
+
+def tree_named(name: str = "") -> Tree:
+    """The tree of that name in this process; made when first asked for."""
+    return _trees.setdefault(name, Tree())
+
+
+class MemoryFileSystem(AsyncFileSystem):
+    """fsspec's interface to a tree in memory. Nothing ever waits, so synchronous calls cost about a microsecond."""
+
+    protocol = "memory"
+    root_marker = "/"
+    runs_anywhere = True
+    thread_safe = True
+    eager = frozenset(
+        f"_{name}"
+        for name in (
+            "info ls exists lexists isfile isdir size sizes created modified find glob du walk expand_path cat cat_file "
+            "cat_ranges pipe pipe_file get get_file put put_file copy cp_file mv mv_file rm rm_file mkdir makedirs rmdir "
+            "touch"
+        ).split()
+    )
+
+    def __init__(self, tree: str = "", **kwargs: Any) -> None:
+        """`tree`: the name of the tree; the same name is the same files."""
+        super().__init__(**kwargs)
+        self.tree = tree_named(tree)
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(each) for each in path]
+        text = os.fspath(path)
+        text = text.removeprefix("memory://").removeprefix("memory::")
+        parts = [part for part in text.split("/") if part not in ("", ".")]
+        return "/" + "/".join(parts)
+
+    @property
+    def fsid(self) -> str:
+        """The same for every instance in this process."""
+        return "memory"
+
+    def make_store(self, root: str, *, read_only: bool = False) -> MemoryStore:
+        """A store on the directory `root`."""
+        return MemoryStore(self, self._strip_protocol(root), read_only=read_only)
+
+    def _relative(self, path: Any) -> str:
+        name: str = self._strip_protocol(path)[1:]
+        return name
+
+    def _facts(self, name: str, node: Node) -> dict[str, Any]:
+        facts = {
+            "name": "/" + name,
+            "size": node.size,
+            "type": "directory" if isinstance(node, Directory) else "link" if isinstance(node, Symlink) else "file",
+            "created": node.birthtime_ns / 1e9,
+            "mtime": node.mtime_ns / 1e9,
+            "mtime_ns": node.mtime_ns,
+            "mode": node.mode,
+            "uid": node.uid,
+            "gid": node.gid,
+            "ino": node.ino,
+            "nlink": node.nlink,
+            "islink": isinstance(node, Symlink),
+        }
+        if isinstance(node, Symlink):
+            facts["destination"] = node.target
+        if isinstance(node, File):
+            facts["fingerprint"] = f"{node.ino}-{node.version}"
+        return facts
+
+    async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        name = self._relative(path)
+        return self._facts(name, self.tree.find(name))
+
+    async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        name = self._relative(path)
+        with self.tree.lock:
+            node = self.tree.find(name)
+            found = (
+                [(paths.join(name, child), below) for child, below in node.children.items()]
+                if isinstance(node, Directory)
+                else [(name, node)]
+            )
+        if not detail:
+            return sorted("/" + below for below, _ in found)
+        return [self._facts(below, child) for below, child in found]
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        content = self.tree.find_file(self._relative(path))
+        begin, stop, _ = slice(start, end).indices(content.size)
+        return content.read(begin, max(stop - begin, 0))
+
+    async def _pipe_file(self, path: str, value: Buffer, mode: str = "overwrite", **kwargs: Any) -> None:
+        self._replace(path, value, exclusive=mode == "create")
+
+    def _replace(self, path: str, value: Buffer, *, exclusive: bool = False) -> None:
+        name = self._relative(path)
+        with self.tree.lock:
+            self.tree.make_directories(paths.parent_of(name))
+            self.tree.open(name, create=True, exclusive=exclusive).replace(value)
+
+    async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
+        if await self._isdir(rpath):
+            await disk.run(partial(os.makedirs, lpath, exist_ok=True))
+            return
+        content = await self._cat_file(rpath)
+        callback.set_size(len(content))
+        if hasattr(lpath, "write"):
+            lpath.write(content)
+        else:
+            await disk.run(write_file, lpath, content)
+        callback.relative_update(len(content))
+
+    async def _put_file(
+        self, lpath: Any, rpath: str, mode: str = "overwrite", callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+    ) -> None:
+        if await disk.run(os.path.isdir, lpath):
+            await self._makedirs(rpath, exist_ok=True)
+            return
+        content = await disk.run(read_file, lpath)
+        callback.set_size(len(content))
+        self._replace(rpath, content, exclusive=mode == "create")
+        callback.relative_update(len(content))
+
+    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        node = self.tree.find(self._relative(path1))
+        if isinstance(node, Directory):
+            await self._makedirs(path2, exist_ok=True)
+        elif isinstance(node, File):
+            self._replace(path2, bytes(node.content))
+        else:
+            raise error(errno.ELOOP, path1)
+
+    async def _mv_file(self, path1: str, path2: str) -> None:
+        new = self._relative(path2)
+        with self.tree.lock:
+            self.tree.make_directories(paths.parent_of(new))
+            self.tree.rename(self._relative(path1), new)
+
+    async def _rm_file(self, path: str, **kwargs: Any) -> None:
+        with self.tree.lock:
+            self.tree.remove(self._relative(path))
+
+    async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
+        name = self._relative(path)
+        with self.tree.lock:
+            if create_parents:
+                self.tree.make_directories(paths.parent_of(name))
+            self.tree.create(name, Directory())
+
+    async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
+        name = self._relative(path)
+        with self.tree.lock:
+            if not exist_ok and await self._exists(path):
+                raise error(errno.EEXIST, path)
+            self.tree.make_directories(name)
+
+    async def _rmdir(self, path: str) -> None:
+        name = self._relative(path)
+        if name:
+            with self.tree.lock:
+                self.tree.remove_directory(name)
+
+    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        if truncate:
+            self._replace(path, b"")
+            return
+        name = self._relative(path)
+        with self.tree.lock:
+            self.tree.make_directories(paths.parent_of(name))
+            self.tree.open(name, create=True).touch()
+
+    async def _created(self, path: str) -> datetime:
+        return datetime.fromtimestamp(self.tree.find(self._relative(path)).birthtime_ns / 1e9, tz=timezone.utc)
+
+    async def _modified(self, path: str) -> datetime:
+        return datetime.fromtimestamp(self.tree.find(self._relative(path)).mtime_ns / 1e9, tz=timezone.utc)
+
+    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> AsyncFile:
+        """An async file; its calls are made in place."""
+        if "b" not in mode:
+            raise ValueError(f"open_async() opens binary files; mode {mode!r} asks for text")
+
+        async def call(func: Any, *args: Any) -> Any:
+            return func(*args)
+
+        return AsyncFile(self._open(path, mode), call)
+
+    def _open(self, path: str, mode: str = "rb", autocommit: bool = True, **kwargs: Any) -> Any:
+        name = self._relative(path)
+        with self.tree.lock:
+            if mode == "rb":
+                return io.BufferedReader(MemoryRaw(self.tree.find_file(name)))
+            if mode == "r+b":
+                return io.BufferedRandom(MemoryRaw(self.tree.find_file(name)))
+            if mode not in ("wb", "xb", "ab", "w+b"):
+                raise ValueError(f"mode {mode!r} is none of rb, r+b, wb, w+b, xb, ab")
+            self.tree.make_directories(paths.parent_of(name))
+            known = self.tree.open(name, create=True, exclusive=mode == "xb") if autocommit else File()
+            if mode in ("wb", "w+b") and autocommit:
+                known.truncate(0)
+            raw = MemoryRaw(known, append=mode == "ab")
+            if mode == "w+b":
+                return io.BufferedRandom(raw)
+            return MemoryWriter(raw, None if autocommit else partial(self._commit, name, known, mode))
+
+    def _commit(self, name: str, file: File, mode: str) -> None:
+        with self.tree.lock:
+            content = bytes(file.content)
+            target = self.tree.open(name, create=True, exclusive=mode == "xb")
+            target.write(content, target.size) if mode == "ab" else target.replace(content)
+
+
+class MemoryRaw(io.RawIOBase):
+    """A position in a file's content."""
+
+    def __init__(self, file: File, *, append: bool = False) -> None:
+        self._file = file
+        self._append = append
+        self._position = file.size if append else 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return self._file.size
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        if self._append:
+            self._position = self._file.size
+        count = self._file.write(data, self._position)
+        self._position += count
+        return count
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        start = (0, self._position, self._file.size)[whence]
+        if start + offset < 0:
+            raise ValueError(f"cannot seek to {start + offset}")
+        self._position = start + offset
+        return self._position
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self._position if size is None else size
+        self._file.truncate(size)
+        return size
+
+
+class MemoryWriter(io.BufferedWriter):
+    """A file being written; in a transaction it gets its name at `commit`."""
+
+    def __init__(self, raw: MemoryRaw, link: Any) -> None:
+        super().__init__(raw)
+        self._link = link
+
+    def commit(self) -> None:
+        """Give the file its name and content."""
+        if self._link is not None:
+            self._link()
+            self._link = None
+
+    def discard(self) -> None:
+        """Forget what was written."""
+        self._link = None
+
+
+CAPABILITIES = Capabilities(
+    positioned_writes=True, atomic_rename=True, symlinks=True, attributes=True, cheap_metadata=True
+)
+
+
+class MemoryStore(Store):
+    """A tree in memory, or a directory of it, as a store. No call of it waits, and none is a checkpoint."""
+
+    fs: MemoryFileSystem
+
+    def __init__(self, fs: MemoryFileSystem, root: str, *, read_only: bool = False) -> None:
+        capabilities = replace(CAPABILITIES, writable=not read_only)
+        super().__init__(fs, root, url="memory://" + root.strip("/"), protocol="memory", capabilities=capabilities)
+        self._tree = fs.tree
+        self._top = root.strip("/")
+
+    def _full(self, path: str) -> str:
+        return paths.join(self._top, paths.check(path))
+
+    async def verify(self) -> None:
+        with self._tree.lock:
+            self._tree.make_directories(self._top)
+
+    async def info(self, path: str) -> Info:
+        return self._tree.find(self._full(path)).info(paths.name_of(path))
+
+    async def list(self, path: str) -> list[Info]:
+        with self._tree.lock:
+            return [node.info(name) for name, node in self._tree.find_directory(self._full(path)).children.items()]
+
+    async def usage(self) -> Usage | None:
+        page = os.sysconf("SC_PAGE_SIZE")
+        size, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
+        return Usage(size=size, free=free, available=free)
+
+    async def open_reader(self, path: str, info: Info) -> Reader:
+        return MemoryReader(self._tree.find_file(self._full(path)), path, info)
+
+    async def open_file(
+        self,
+        path: str,
+        *,
+        writable: bool,
+        create: bool = False,
+        exclusive: bool = False,
+        truncate: bool = False,
+        mode: int = 0o644,
+    ) -> StoreFile:
+        if writable or create or truncate:
+            self._check_writable(path)
+        full = self._full(path)
+        with self._tree.lock:
+            file = self._tree.open(full, create=create, exclusive=exclusive, truncate=truncate, mode=mode)
+        return MemoryStoreFile(file, path, writable=writable)
+
+    async def upload(
+        self, source: str, path: str, *, exclusive: bool = False, progress: Progress | None = None
+    ) -> Info:
+        self._check_writable(path)
+        full = self._full(path)
+        content = await disk.run(read_file, source)
+        with self._tree.lock:
+            file = self._tree.open(full, create=True, exclusive=exclusive)
+            file.replace(content)
+        if progress is not None:
+            progress(len(content))
+        return file.info(paths.name_of(path))
+
+    async def download(self, path: str, target: str, *, progress: Progress | None = None) -> None:
+        file = self._tree.find_file(self._full(path))
+        content = file.read(0, file.size)
+        await disk.run(write_file, target, content)
+        if progress is not None:
+            progress(len(content))
+
+    async def remove(self, path: str) -> None:
+        self._check_writable(path)
+        with self._tree.lock:
+            self._tree.remove(self._full(path))
+
+    async def mkdir(self, path: str, mode: int = 0o755) -> None:
+        self._check_writable(path)
+        with self._tree.lock:
+            self._tree.create(self._full(path), Directory(mode))
+
+    async def rmdir(self, path: str) -> None:
+        self._check_writable(path)
+        with self._tree.lock:
+            self._tree.remove_directory(self._full(path))
+
+    async def copy(self, old: str, new: str) -> None:
+        self._check_writable(new)
+        with self._tree.lock:
+            source = self._tree.find_file(self._full(old))
+            target = self._tree.open(self._full(new), create=True, mode=stat.S_IMODE(source.mode))
+            if target is not source:
+                target.replace(source.content)
+
+    async def rename(self, old: str, new: str) -> None:
+        self._check_writable(old)
+        paths.check_rename(old, new)
+        with self._tree.lock:
+            self._tree.rename(self._full(old), self._full(new))
+
+    async def symlink(self, target: str, path: str) -> None:
+        self._check_writable(path)
+        with self._tree.lock:
+            self._tree.create(self._full(path), Symlink(target))
+
+    async def set_attributes(
+        self,
+        path: str,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        atime_ns: int | None = None,
+        mtime_ns: int | None = None,
+        size: int | None = None,
+    ) -> None:
+        self._check_writable(path)
+        with self._tree.lock:
+            node = self._tree.find(self._full(path))
+            if size is not None:
+                self._tree.find_file(self._full(path)).truncate(size)
+            node.set_attributes(mode=mode, uid=uid, gid=gid, atime_ns=atime_ns, mtime_ns=mtime_ns)
+
+
+class MemoryReader(Reader):
+    """Reads the file that was opened, also when its name is gone, as long as its content is that version."""
+
+    def __init__(self, file: File, path: str, info: Info) -> None:
+        self._file = file
+        self._path = path
+        self._fingerprint = info.fingerprint
+
+    async def read(self, offset: int, size: int) -> bytes:
+        data = self._file.read(offset, size)
+        now = f"{self._file.ino}-{self._file.version}"
+        if self._fingerprint is not None and now != self._fingerprint:
+            raise StaleError(f"{self._path!r} changed while it was being read: {self._fingerprint} became {now}")
+        return data
+
+
+class MemoryStoreFile(StoreFile):
+    """An open file of a `MemoryStore`."""
+
+    def __init__(self, file: File, path: str, *, writable: bool) -> None:
+        self._file = file
+        self._path = path
+        self._writable = writable
+
+    async def pread(self, size: int, offset: int) -> bytes:
+        return self._file.read(offset, size)
+
+    async def pwrite(self, data: Buffer, offset: int) -> int:
+        self._check()
+        return self._file.write(data, offset)
+
+    async def truncate(self, size: int) -> None:
+        self._check()
+        self._file.truncate(size)
+
+    async def fsync(self, *, data_only: bool = False) -> None:
+        return None
+
+    async def info(self) -> Info:
+        return self._file.info(paths.name_of(self._path))
+
+    async def set_attributes(
+        self,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        atime_ns: int | None = None,
+        mtime_ns: int | None = None,
+        size: int | None = None,
+    ) -> None:
+        if size is not None:
+            await self.truncate(size)
+        self._file.set_attributes(mode=mode, uid=uid, gid=gid, atime_ns=atime_ns, mtime_ns=mtime_ns)
+
+    async def aclose(self) -> None:
+        return None
+
+    def _check(self) -> None:
+        if not self._writable:
+            raise error(errno.EBADF, self._path)
+
+
+async def connect(url: str, *, options: Mapping[str, Any], client: str | None, read_only: bool) -> MemoryStore:
+    """See `registry`."""
+    fs = MemoryFileSystem(**{"asynchronous": True, "skip_instance_cache": True, **options})
+    return fs.make_store(url, read_only=read_only)
+
+
+def read_file(path: Any) -> bytes:
+    """The whole content of a local file."""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def write_file(path: Any, content: bytes) -> None:
+    """Make `content` a local file's."""
+    with open(path, "wb") as file:
+        file.write(content)
