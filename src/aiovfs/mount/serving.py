@@ -1,0 +1,120 @@
+"""From a `MountSpec` to a served directory: open the store, mount, record, wait, drain.
+
+The three ways to serve use it alike: the command line in the foreground, the spawned child (`child`), and a thread of
+the caller's process (`threads`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from aiovfs.errors import MountError
+from aiovfs.mount import registry
+from aiovfs.mount.spec import MountSpec
+
+if TYPE_CHECKING:
+    from aiovfs.mount.session import MountSession
+
+__all__ = ["Serving", "prepare_mountpoint", "run", "serve"]
+
+
+class Serving:
+    """A mount that stands. `terminate` may be called from any thread and from signal handlers."""
+
+    def __init__(self, spec: MountSpec, url: str, session: MountSession) -> None:
+        self.url = url
+        self.directory = spec.directory
+        self.log_file = spec.log_file
+        self._session = session
+
+    def terminate(self) -> None:
+        """Unmount; `serve` then drains and returns."""
+        self._session.terminate()
+
+
+def run(function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    """`anyio.run` on uvloop when it is installed, else on asyncio."""
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        options = {}
+    else:
+        options = {"use_uvloop": True}
+    return anyio.run(function, *args, backend="asyncio", backend_options=options)
+
+
+def prepare_mountpoint(directory: str, *, nonempty: bool = False, replace: bool = False) -> None:
+    """Refuse a directory that cannot be mounted on, before any work is spent on the store. Blocks.
+
+    With `replace`, a dead mount there is cleared away first. Raises `MountError`.
+    """
+    from aiovfs.fuse import mountpoint
+
+    if mountpoint.is_stale(directory):
+        if not replace:
+            raise MountError(
+                f"mountpoint {directory} is a dead mount: its server has ended without unmounting",
+                mountpoint=directory,
+                hint=f"mount with --replace (replace=True), or clear it away: aiovfs umount {directory}",
+            )
+        mountpoint.unmount(directory, lazy=True)
+    mountpoint.check_mountpoint(directory, nonempty=nonempty)
+    if os.geteuid() != 0 and not os.access(directory, os.W_OK):
+        raise MountError(
+            f"mountpoint {directory}: permission denied",
+            mountpoint=directory,
+            hint="an ordinary user can mount only on a directory that they may write",
+        )
+    if not os.path.exists("/dev/fuse"):
+        raise MountError("/dev/fuse does not exist", mountpoint=directory, hint="load the module: modprobe fuse")
+
+
+async def serve(
+    spec: MountSpec,
+    ready: Callable[[Serving], None],
+    draining: Callable[[], None] = lambda: None,
+) -> None:
+    """Mount and serve until unmounted, from outside or by `Serving.terminate`; returns when everything is in the store.
+
+    `ready` is called once, when the file system answers; `draining` when it has been unmounted. Raises `MountError`,
+    `OptionError` or `StoreError` when mounting fails, and what the drain raises when data could not be stored.
+    """
+    from aiovfs.fs import open_store
+    from aiovfs.mount.options import MountOptions
+    from aiovfs.mount.session import serve_store
+
+    options = MountOptions.build(spec.options)
+    await anyio.to_thread.run_sync(prepare, spec)
+    store = await open_store(
+        spec.target,
+        root=spec.root,
+        read_only=spec.read_only,
+        client=spec.client,
+        storage_options=spec.storage_options,
+    )
+    registration: registry.Registration | None = None
+    try:
+        async with serve_store(store, spec.directory, options) as session:
+            registration = await anyio.to_thread.run_sync(register, spec, store.url)
+            ready(Serving(spec, store.url, session))
+            await session.wait()
+            if registration is not None:
+                registration.update(state="draining")
+            draining()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.aclose()
+        if registration is not None:
+            registration.remove()
+
+
+def prepare(spec: MountSpec) -> None:
+    prepare_mountpoint(spec.directory, nonempty=bool(spec.options.get("nonempty")), replace=spec.replace)
+
+
+def register(spec: MountSpec, url: str) -> registry.Registration | None:
+    return registry.register(spec.directory, url, log_file=spec.log_file)
