@@ -10,8 +10,10 @@ nothing goes on behind its back. Work that ends in `CancelledError` by itself is
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
@@ -47,7 +49,7 @@ class Work(Generic[T]):
         self._on_end = on_end
         self._task: asyncio.Task[T] | None = None
         self._cancel_asked = False
-        loop.call_soon_threadsafe(self._start)
+        loop.call_soon_threadsafe(self._start, context=_context_for_asyncio())
 
     def cancel(self) -> None:
         """Ask the work to stop; it has stopped when `on_end` was called."""
@@ -79,6 +81,18 @@ class Work(Generic[T]):
         if not task.cancelled():
             task.exception()  # seen: the caller may be gone already
         self._on_end()
+
+
+def _context_for_asyncio() -> contextvars.Context:
+    """The caller's context variables, except that they do not say that the work runs on the caller's library.
+
+    AnyIO asks sniffio, whose variable would follow a Trio task onto the asyncio loop.
+    """
+    context = contextvars.copy_context()
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        context.run(sniffio.current_async_library_cvar.set, "asyncio")
+    return context
 
 
 class Companion:
