@@ -1,4 +1,4 @@
-"""What one FUSE request costs: metadata and small reads of an in-memory file system, ours against pyfuse3 and mfusepy.
+"""What one FUSE request costs: metadata and small I/O in memory, ours against pyfuse3, mfusepy and libfuse in C.
 
     python -m benchmarks.fuse_metadata --quick
     python -m benchmarks.fuse_metadata --repeats 5 --seconds 0.5 --clients 1
@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks import rivals
 from benchmarks.frame import BenchmarkError, Results, Sample, Subject, format_number, mounted
 from benchmarks.loadgen import OPERATIONS, run
+from benchmarks.native import compiled, flags_of
 
 
 def subjects(*, pure: bool) -> list[Subject]:
@@ -39,7 +40,16 @@ def subjects(*, pure: bool) -> list[Subject]:
         (python, "-m", "benchmarks.servers.mfusepy_server", "{mountpoint}"),
         unavailable=rivals.unavailable("mfusepy"),
     )
-    return [*ours, *theirs, mfusepy]
+    return [*ours, *theirs, mfusepy, libfuse()]
+
+
+def libfuse() -> Subject:
+    """libfuse's own low-level interface, in C: not a rival, but what there is to reach."""
+    flags = flags_of("fuse3")
+    if flags is None:
+        return Subject("libfuse C", (), unavailable="libfuse 3's headers or pkg-config are not installed")
+    program = compiled("libfuse_server", *flags)
+    return Subject("libfuse C", (str(program), "{mountpoint}"), unavailable=None if program else "no C compiler")
 
 
 def measure(results: Results, chosen: list[Subject], operations: list[str], options: argparse.Namespace) -> None:
@@ -62,12 +72,13 @@ def measure(results: Results, chosen: list[Subject], operations: list[str], opti
 
 
 def ratios(results: Results) -> str:
-    """How many times the operations a second of pyfuse3 we do, on the same loop, and how much less CPU each takes."""
+    """How many times the operations a second of the others we do, and how many times our CPU each of theirs takes."""
     lines = []
     for ours, theirs in (
         ("aiovfs asyncio", "pyfuse3 asyncio"),
         ("aiovfs uvloop", "pyfuse3 asyncio"),
         ("aiovfs trio", "pyfuse3 trio"),
+        ("aiovfs asyncio", "libfuse C"),
     ):
         parts = []
         for case in results.cases():
