@@ -41,8 +41,8 @@ CONNECTORS = {
     "file": "aiovfs.fs.local",
     "local": "aiovfs.fs.local",
     "memory": "aiovfs.fs.memory",
-    "http": "aiovfs.fs.http",
-    "https": "aiovfs.fs.http",
+    "http": "aiovfs.fs.http_store",
+    "https": "aiovfs.fs.http_store",
     "s3": OBJECT_STORES,
     "s3a": OBJECT_STORES,
     "gs": OBJECT_STORES,
@@ -93,10 +93,12 @@ async def open_store(
     read_only: bool = False,
     client: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    verify: bool = True,
 ) -> Store:
     """Open what a URL names, or put a live fsspec file system behind a store, and check that its root is a directory.
 
     `root` is a path inside a file system that is passed alive (in its own form); it may not be given with a URL.
+    `verify=False` leaves out that check, for callers that look at one name below a root that they may not list.
     `client` chooses between "s3fs" and "obstore" where both can serve a protocol. `storage_options` are fsspec's.
 
     Raises `UnknownProtocolError`, `MissingPackageError`, `StoreError` (credentials, server down),
@@ -111,7 +113,8 @@ async def open_store(
             raise ValueError("storage_options were given for a file system that is already made")
         store = adopt(url_or_fs, root=root, read_only=read_only)
     try:
-        await _verify(store)
+        if verify:
+            await _verify(store)
     except BaseException:
         with anyio.CancelScope(shield=True):
             await store.aclose()
@@ -193,7 +196,7 @@ async def _connect(url: str, client: str | None, read_only: bool, options: dict[
     if _PROTOCOL.match(url) is None:
         url = "file://" + os.path.abspath(os.path.expanduser(url))
     try:
-        connector = getattr(_connector_module(protocol), "connect", None)
+        connector = getattr(await run_sync(_connector_module, protocol), "connect", None)
         if connector is not None:
             store: Store = await connector(url, options=options, client=client, read_only=read_only)
             return store
