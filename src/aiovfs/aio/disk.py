@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 from anyio.lowlevel import RunVar
@@ -29,6 +29,9 @@ T = TypeVar("T")
 THREADS = 64
 """Calls in threads at any time, per loop."""
 
+ENDED_CHECK = 0.001
+"""Seconds between looks at whether the call of a cancelled caller has ended."""
+
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("aiovfs.aio.disk.limiter")
 
 # Kernels and file systems without RWF_NOWAIT say EOPNOTSUPP each time (and cheaply); other systems lack the flag.
@@ -36,19 +39,62 @@ _RWF_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 _WOULD_WAIT = frozenset({errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
-async def run(func: Callable[..., T], /, *args: object) -> T:
+async def run(func: Callable[..., T], /, *args: object, limiter: anyio.CapacityLimiter | None = None) -> T:
     """Call the blocking `func(*args)` in a thread and return what it returns.
 
-    A cancelled caller waits for the call to end: a file is never closed, nor a buffer freed, under a running call.
+    A cancelled caller waits for the call to end: a file is never closed, nor a buffer freed, under a running call. A
+    result that nobody waits for any more is dropped, so functions that open something return an object that closes it.
+    `limiter` bounds the calls instead of this module's.
     """
     if in_caller():
         return func(*args)
+    call = _Call(func, args)
     try:
-        limiter = _limiter.get()
+        return await run_sync(call, limiter=limiter or _limiter_of_loop())
+    except BaseException:
+        # AnyIO shields the wait from its own cancel scopes, but asyncio's `Task.cancel()` gets through.
+        if not call.has_ended:
+            await call.wait_until_ended()
+        raise
+
+
+class _Call(Generic[T]):
+    """One call in a thread, which knows whether it is still running."""
+
+    __slots__ = ("_args", "_func", "_has_begun", "has_ended")
+
+    def __init__(self, func: Callable[..., T], args: tuple[object, ...]) -> None:
+        self._func = func
+        self._args = args
+        self._has_begun = False
+        self.has_ended = False
+
+    def __call__(self) -> T:
+        self._has_begun = True
+        try:
+            return self._func(*self._args)
+        finally:
+            self.has_ended = True
+
+    async def wait_until_ended(self) -> None:
+        cancelled = anyio.get_cancelled_exc_class()
+        while True:
+            try:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(ENDED_CHECK)
+            except cancelled:
+                pass  # cancelled once more; the exception of the first time is on its way
+            if self.has_ended or not self._has_begun:
+                return
+
+
+def _limiter_of_loop() -> anyio.CapacityLimiter:
+    try:
+        return _limiter.get()
     except LookupError:
         limiter = anyio.CapacityLimiter(THREADS)
         _limiter.set(limiter)
-    return await run_sync(func, *args, limiter=limiter)
+        return limiter
 
 
 async def pread(fd: int, size: int, offset: int) -> bytes:

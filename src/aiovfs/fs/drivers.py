@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import anyio
-from anyio.to_thread import run_sync
+from anyio.lowlevel import RunVar
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
 from aiovfs._loop import running_library
 from aiovfs._loop.caller import in_caller
 from aiovfs._loop.companion import companion, run_on
+from aiovfs.aio import disk
 
 __all__ = ["Driver", "SyncRunner", "driver_of", "is_thread_safe"]
 
@@ -40,6 +42,8 @@ THREAD_SAFE = frozenset(
     }
 )
 """Synchronous classes whose methods may run in several threads at once. A class may also say `thread_safe = True`."""
+
+_numbers = itertools.count()
 
 MAX_THREADS = 32
 """Calls of one thread-safe synchronous file system in flight."""
@@ -59,14 +63,14 @@ class Driver(ABC):
 
     async def run(self, func: Callable[..., T], *args: Any) -> T:
         """Call the blocking `func(*args)`, which belongs to this file system, where its methods run."""
-        return await run_sync(func, *args)
+        return await disk.run(func, *args)
 
     def takes(self, method: str, parameter: str) -> bool:
         """True when the method names that parameter; a mere `**kwargs` may ignore it."""
         function = getattr(self.fs, f"_{method}" if self.is_async else method)
         return parameter in inspect.signature(function).parameters
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027  # most have nothing to close
         """Close the file system's session, where it has one that we know how to close."""
 
 
@@ -128,26 +132,28 @@ class SyncRunner:
     def __init__(self, fs: AbstractFileSystem, limit: int | None = None) -> None:
         self._lock: threading.RLock | None = None if is_thread_safe(fs) else lock_of(fs)
         self._limit = 1 if self._lock is not None else limit or MAX_THREADS
-        self._limiters: dict[int, anyio.CapacityLimiter] = {}
-        self._limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar(f"aiovfs.fs.{id(self)}")
+        self._limiter: RunVar[anyio.CapacityLimiter] = RunVar(f"aiovfs.fs.drivers.{next(_numbers)}")
+
+    @property
+    def is_thread_safe(self) -> bool:
+        """False when calls are made one at a time."""
+        return self._lock is None
+
+    def call_here(self, call: Callable[[], T]) -> T:
+        """Make the call on the present thread."""
+        if self._lock is None:
+            return call()
+        with self._lock:
+            return call()
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run `call()` in a thread; in place on a synchronous caller's thread. A cancelled caller waits for its end."""
-        if self._lock is not None:
-            call = functools.partial(_locked, self._lock, call)
-        if in_caller():
-            return call()
         try:
-            limiter = self._limiter.get()
+            limiter = self._limiter.get() if not in_caller() else None
         except LookupError:
             limiter = anyio.CapacityLimiter(self._limit)
             self._limiter.set(limiter)
-        return await run_sync(call, limiter=limiter)
-
-
-def _locked(lock: threading.RLock, call: Callable[[], T]) -> T:
-    with lock:
-        return call()
+        return await disk.run(self.call_here, call, limiter=limiter)
 
 
 _locks_lock = threading.Lock()

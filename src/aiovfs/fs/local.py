@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -39,11 +39,7 @@ class LocalFileSystem(AsyncFileSystem):
     thread_safe = True
     eager = frozenset(
         f"_{name}"
-        for name in (
-            "info ls exists lexists isfile isdir size sizes created modified find glob du walk expand_path cat cat_file "
-            "cat_ranges pipe pipe_file get get_file put put_file copy cp_file mv mv_file rm rm_file mkdir makedirs rmdir "
-            "touch chmod"
-        ).split()
+        for name in ["info", "ls", "exists", "lexists", "isfile", "isdir", "size", "sizes", "created", "modified", "find", "glob", "du", "walk", "expand_path", "cat", "cat_file", "cat_ranges", "pipe", "pipe_file", "get", "get_file", "put", "put_file", "copy", "cp_file", "mv", "mv_file", "rm", "rm_file", "mkdir", "makedirs", "rmdir", "touch", "chmod"]
     )
 
     def __init__(self, auto_mkdir: bool = False, **kwargs: Any) -> None:
@@ -164,10 +160,10 @@ class LocalFileSystem(AsyncFileSystem):
         await disk.run(touch, name, truncate)
 
     async def _created(self, path: Any) -> datetime:
-        return datetime.fromtimestamp((await self._info(path))["created"], tz=timezone.utc)
+        return datetime.fromtimestamp((await self._info(path))["created"], tz=UTC)
 
     async def _modified(self, path: Any) -> datetime:
-        return datetime.fromtimestamp((await self._info(path))["mtime"], tz=timezone.utc)
+        return datetime.fromtimestamp((await self._info(path))["mtime"], tz=UTC)
 
     async def _chmod(self, path: Any, mode: int) -> None:
         await disk.run(os.chmod, self._strip_protocol(path), mode)

@@ -67,8 +67,7 @@ class LocalStore(Store):
         )
 
     async def open_reader(self, path: str, info: Info) -> Reader:
-        fd, _ = await disk.run(open_regular, self._full(path), os.O_RDONLY, None)
-        return LocalReader(fd, path, info)
+        return LocalReader(await disk.run(open_guarded, self._full(path), os.O_RDONLY, None), path, info)
 
     async def open_file(
         self,
@@ -87,8 +86,7 @@ class LocalStore(Store):
             flags |= os.O_TRUNC
         if create:
             flags |= os.O_CREAT | (os.O_EXCL if exclusive else 0)
-        fd, is_new = await disk.run(open_regular, self._full(path), flags, mode if create else None)
-        return LocalFile(fd, path)
+        return LocalFile(await disk.run(open_guarded, self._full(path), flags, mode if create else None), path)
 
     async def upload(
         self, source: str, path: str, *, exclusive: bool = False, progress: Progress | None = None
@@ -144,11 +142,10 @@ class LocalStore(Store):
 class LocalReader(Reader):
     """Reads the file that was opened, also after another took its name, as long as nobody changes it in place."""
 
-    def __init__(self, fd: int, path: str, info: Info) -> None:
-        self._fd = fd
+    def __init__(self, guard: Guard, path: str, info: Info) -> None:
+        self._guard = guard
         self._path = path
         self._fingerprint = info.fingerprint
-        self._guard = Guard(fd)
 
     async def read(self, offset: int, size: int) -> bytes:
         with self._guard as fd:
@@ -166,9 +163,9 @@ class LocalReader(Reader):
 class LocalFile(StoreFile):
     """An open file of a `LocalStore`."""
 
-    def __init__(self, fd: int, path: str) -> None:
+    def __init__(self, guard: Guard, path: str) -> None:
+        self._guard = guard
         self._path = path
-        self._guard = Guard(fd)
 
     async def pread(self, size: int, offset: int) -> bytes:
         with self._guard as fd:
@@ -283,8 +280,13 @@ def fingerprint_of(status: os.stat_result) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
 
 
-def open_regular(full: str, flags: int, mode: int | None) -> tuple[int, bool]:
-    """Open a regular file without following a symlink; (descriptor, whether it was made now).
+def open_guarded(full: str, flags: int, mode: int | None) -> Guard:
+    """As `open_regular`; what comes back closes the descriptor, also when the opener was cancelled meanwhile."""
+    return Guard(open_regular(full, flags, mode))
+
+
+def open_regular(full: str, flags: int, mode: int | None) -> int:
+    """Open a regular file without following a symlink.
 
     `mode` are the permissions of a file that is made, whatever the process's umask is; None never makes one.
     """
@@ -298,7 +300,7 @@ def open_regular(full: str, flags: int, mode: int | None) -> tuple[int, bool]:
                     raise
             else:
                 os.fchmod(fd, stat.S_IMODE(mode))
-                return fd, True
+                return fd
         try:
             fd = os.open(full, flags & ~(os.O_CREAT | os.O_EXCL))
         except FileNotFoundError:
@@ -307,7 +309,7 @@ def open_regular(full: str, flags: int, mode: int | None) -> tuple[int, bool]:
             raise
         kind = stat.S_IFMT(os.fstat(fd).st_mode)
         if kind == stat.S_IFREG:
-            return fd, False
+            return fd
         os.close(fd)
         number = errno.EISDIR if kind == stat.S_IFDIR else errno.EOPNOTSUPP
         raise OSError(number, os.strerror(number), full)
@@ -334,7 +336,7 @@ def set_attributes(
         if isinstance(target, int):
             os.ftruncate(target, size)
         else:
-            fd, _ = open_regular(target, os.O_WRONLY, None)
+            fd = open_regular(target, os.O_WRONLY, None)
             try:
                 os.ftruncate(fd, size)
             finally:
@@ -366,7 +368,7 @@ def change_mode(full: str, mode: int) -> None:
 
 def replace_by_copy(source: str, target: str, exclusive: bool, progress: Callable[[int], None] | None) -> None:
     """Make a copy of `source` the file `target` in one step, on disk before it has the name."""
-    reading, _ = open_regular(source, os.O_RDONLY, None)
+    reading = open_regular(source, os.O_RDONLY, None)
     temporary = os.path.join(os.path.dirname(target), f".aiovfs-{os.urandom(8).hex()}")
     try:
         try:
@@ -379,7 +381,7 @@ def replace_by_copy(source: str, target: str, exclusive: bool, progress: Callabl
             if stat.S_ISDIR(known.st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
             mode = stat.S_IMODE(known.st_mode)
-        writing, _ = open_regular(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        writing = open_regular(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             copy_content(reading, writing, progress)
             os.fsync(writing)

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -48,11 +48,7 @@ class MemoryFileSystem(AsyncFileSystem):
     thread_safe = True
     eager = frozenset(
         f"_{name}"
-        for name in (
-            "info ls exists lexists isfile isdir size sizes created modified find glob du walk expand_path cat cat_file "
-            "cat_ranges pipe pipe_file get get_file put put_file copy cp_file mv mv_file rm rm_file mkdir makedirs rmdir "
-            "touch"
-        ).split()
+        for name in ["info", "ls", "exists", "lexists", "isfile", "isdir", "size", "sizes", "created", "modified", "find", "glob", "du", "walk", "expand_path", "cat", "cat_file", "cat_ranges", "pipe", "pipe_file", "get", "get_file", "put", "put_file", "copy", "cp_file", "mv", "mv_file", "rm", "rm_file", "mkdir", "makedirs", "rmdir", "touch"]
     )
 
     def __init__(self, tree: str = "", **kwargs: Any) -> None:
@@ -206,10 +202,10 @@ class MemoryFileSystem(AsyncFileSystem):
             self.tree.open(name, create=True).touch()
 
     async def _created(self, path: str) -> datetime:
-        return datetime.fromtimestamp(self.tree.find(self._relative(path)).birthtime_ns / 1e9, tz=timezone.utc)
+        return datetime.fromtimestamp(self.tree.find(self._relative(path)).birthtime_ns / 1e9, tz=UTC)
 
     async def _modified(self, path: str) -> datetime:
-        return datetime.fromtimestamp(self.tree.find(self._relative(path)).mtime_ns / 1e9, tz=timezone.utc)
+        return datetime.fromtimestamp(self.tree.find(self._relative(path)).mtime_ns / 1e9, tz=UTC)
 
     async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> AsyncFile:
         """An async file; its calls are made in place."""
