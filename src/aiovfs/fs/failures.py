@@ -279,8 +279,9 @@ def translate(exc: Exception, path: str = "", *, exclusive: bool = False) -> OSE
         number = errno.EEXIST
     if number == errno.ESTALE:
         return _stale(path)
-    if type(exc).__module__ == "builtins" and isinstance(exc, OSError) and exc.errno == number and exc.filename:
-        return exc
+    if type(exc).__module__ == "builtins" and isinstance(exc, OSError) and exc.errno == number:
+        if exc.filename is not None and path in ("", exc.filename):
+            return exc
     return OSError(number, _message(exc, number), path or None)
 
 

@@ -196,9 +196,15 @@ def test_our_own_errors_stay_as_they_are(error: AiovfsError) -> None:
     assert translate(error, "f") is error
 
 
-def test_an_error_of_the_system_with_a_name_stays_as_it_is() -> None:
-    error = PermissionError(errno.EACCES, "Permission denied", "/etc/shadow")
-    assert translate(error, "shadow") is error
+def test_an_error_of_the_system_that_names_the_file_stays_as_it_is() -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "etc/shadow")
+    assert translate(error, "etc/shadow") is error
+
+
+def test_an_error_that_names_the_file_in_the_backends_way_names_it_in_ours() -> None:
+    error = translate(PermissionError(errno.EACCES, "Permission denied", "bucket/etc/shadow"), "etc/shadow")
+    assert isinstance(error, PermissionError)
+    assert (error.filename, error.strerror) == ("etc/shadow", "Permission denied")
 
 
 @pytest.mark.parametrize(
