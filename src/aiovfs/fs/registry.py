@@ -194,7 +194,7 @@ def storage_option_names(url: str) -> frozenset[str]:
 async def _connect(url: str, client: str | None, read_only: bool, options: dict[str, Any]) -> Store:
     protocol = protocol_of(url)
     if _PROTOCOL.match(url) is None:
-        url = "file://" + os.path.abspath(os.path.expanduser(url))
+        url = "file://" + absolute(url)
     try:
         connector = getattr(await run_sync(_connector_module, protocol), "connect", None)
         if connector is not None:
@@ -206,7 +206,7 @@ async def _connect(url: str, client: str | None, read_only: bool, options: dict[
 
 
 async def connect(url: str, *, options: Mapping[str, Any], client: str | None, read_only: bool) -> Store:
-    """The connector for every protocol without one of its own: fsspec makes the file system, `DrivenStore` drives it."""
+    """The connector of all protocols without one of their own: fsspec makes the file system, `DrivenStore` drives it."""
     protocol = protocol_of(url)
     _check_known(protocol, url)
     fs, path = await make_fs(url, options)
@@ -255,6 +255,11 @@ def _connector_module(protocol: str) -> Any:
     if name is None or importlib.util.find_spec(name) is None:
         return None
     return importlib.import_module(name)
+
+
+def absolute(path: str) -> str:
+    """A plain local path from `~` or the current directory on."""
+    return os.path.abspath(os.path.expanduser(path))
 
 
 async def _verify(store: Store) -> None:
