@@ -18,6 +18,7 @@ from .codec import (
     encode_request,
     init_reply_size,
     reply_header,
+    reply_struct,
 )
 from .dirents import NO_ENTRY, DirentBuffer
 from .flags import KERNEL_MAJOR, KERNEL_MINOR, ROOT_ID
@@ -55,6 +56,7 @@ __all__ = [
     "messages",
     "notifications",
     "reply_header",
+    "reply_struct",
     "structs",
     "trace_reply",
     "trace_request",

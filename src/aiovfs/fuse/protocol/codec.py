@@ -10,7 +10,7 @@ as much again). What decides the speed is the number of calls, not the number of
 Rules that hold for every decoder:
 
 - The header's length must be the buffer's: one read of the device gives one request.
-- Extensions (security contexts, supplementary groups) are cut off first; `extensions` reads them.
+- Extensions (security contexts, supplementary groups) are cut off first; `extensions.read_extensions` reads them.
 - Bytes after the last part are ignored, as the kernel's way to grow needs it.
 - Bytes that cannot be read as the row says raise `ProtocolError`, and nothing else does.
 """
@@ -26,7 +26,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 from ...errors import ProtocolError
 from ...types import Buffer
 from .flags import InitFlags
-from .layout import Layout, Scalar, Zeros
+from .layout import Layout, Record, Scalar, Zeros
 from .operations import BY_OPCODE, OPERATIONS, Absent, Arguments, Array, Name, Operation, Payload
 from .request import Request, Unknown
 from .structs import InHeader, OutHeader
@@ -43,6 +43,7 @@ __all__ = [
     "encode_request",
     "init_reply_size",
     "reply_header",
+    "reply_struct",
 ]
 
 HEADER_IN_SIZE: Final = InHeader.__layout__.size
@@ -369,6 +370,15 @@ def _encode_arguments(part: Arguments, request: Request, agreed: InitFlags, init
 def reply_header(unique: int, length: int, error: int = 0) -> bytes:
     """Head of the reply to `unique`. `length` counts head and body; `error` is 0 or a negative errno."""
     return _pack_reply_header(length, error, unique)
+
+
+def reply_struct(*records: type[Record]) -> struct.Struct:
+    """One layout for the head of a reply and the structs after it, so that one `pack` makes the whole reply.
+
+    Its values: length, error, unique, then the leaves of each struct in order; reserved bytes take no value.
+    """
+    parts: tuple[type[Record], ...] = (OutHeader, *records)
+    return struct.Struct("=" + "".join(part.__layout__.struct.format.removeprefix("=") for part in parts))
 
 
 def encode_error(unique: int, errno: int) -> bytes:

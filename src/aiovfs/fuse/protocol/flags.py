@@ -17,10 +17,12 @@ __all__ = [
     "C_PREFIXES",
     "KERNEL_MAJOR",
     "KERNEL_MINOR",
+    "NAMED_OTHERWISE",
     "ROOT_ID",
     "UNIQUE_RESEND",
     "AttrFlags",
     "CuseInitFlags",
+    "DeviceIoctl",
     "ExtType",
     "FallocateFlags",
     "FsyncFlags",
@@ -288,6 +290,15 @@ class UringCommand(IntEnum):
     COMMIT_AND_FETCH = 2
 
 
+class DeviceIoctl(IntEnum):
+    """Commands of ioctl(2) on the device, in the common encoding (x86, Arm, RISC-V; not MIPS, PowerPC, SPARC)."""
+
+    CLONE = 0x8004_E500
+    BACKING_OPEN = 0x4010_E501
+    BACKING_CLOSE = 0x4004_E502
+    SYNC_INIT = 0xE503
+
+
 C_PREFIXES: Mapping[type[IntFlag | IntEnum], str] = MappingProxyType(
     {
         InitFlags: "FUSE_",
@@ -312,16 +323,19 @@ C_PREFIXES: Mapping[type[IntFlag | IntEnum], str] = MappingProxyType(
         FallocateFlags: "FALLOC_FL_",
         StatxMask: "STATX_",
         UringCommand: "FUSE_IO_URING_CMD_",
+        DeviceIoctl: "FUSE_DEV_IOC_",
     }
 )
-"""What a member is called in C: this prefix and its name. Exceptions are in `CONSTANTS`."""
+"""What a member is called in C: this prefix and its name. `NAMED_OTHERWISE` has the exceptions."""
+
+# Keyed by name: members of different flag words with the same value are equal, and so the same key.
+NAMED_OTHERWISE: Mapping[str, str] = MappingProxyType({"IoctlFlags.IS_32BIT": "FUSE_IOCTL_32BIT"})
 
 CONSTANTS: Mapping[str, int] = MappingProxyType(
     {
         "FUSE_KERNEL_VERSION": KERNEL_MAJOR,
         "FUSE_ROOT_ID": ROOT_ID,
         "FUSE_UNIQUE_RESEND": UNIQUE_RESEND,
-        "FUSE_IOCTL_32BIT": int(IoctlFlags.IS_32BIT),
         "FUSE_MAX_NR_SECCTX": int(ExtType.MAX_NR_SECCTX),
         "FUSE_EXT_GROUPS": int(ExtType.GROUPS),
         "FUSE_MIN_READ_BUFFER": 8192,

@@ -156,9 +156,8 @@ def _code(kind: Scalar | Chars | Zeros | type[Record]) -> str:
 def _annotations(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
     if sys.version_info >= (3, 14):
         annotate = annotationlib.get_annotate_from_class_namespace(namespace)
-        if annotate is None:
-            return {}
-        return annotationlib.call_annotate_function(annotate, annotationlib.Format.VALUE)
+        if annotate is not None:
+            return annotationlib.call_annotate_function(annotate, annotationlib.Format.VALUE)
     return cast("Mapping[str, Any]", namespace.get("__annotations__", {}))
 
 

@@ -1091,7 +1091,7 @@ class Setlkw(Request):
 
 
 class Access(Request):
-    """FUSE_ACCESS, opcode 34: May the caller do this?"""
+    """FUSE_ACCESS, opcode 34: Whether the caller may do this."""
 
     __slots__ = ("mask",)
     opcode = 34
@@ -1261,7 +1261,7 @@ class Ioctl(Request):
 
 
 class Poll(Request):
-    """FUSE_POLL, opcode 40: Is the file ready? With SCHEDULE_NOTIFY: tell when it becomes ready."""
+    """FUSE_POLL, opcode 40: Whether the file is ready; with SCHEDULE_NOTIFY also to tell when it becomes ready."""
 
     __slots__ = ("events", "fh", "flags", "kh")
     opcode = 40

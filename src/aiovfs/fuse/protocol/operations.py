@@ -377,7 +377,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     row(31, "getlk", (LOCK,), reply=LkOut, since=(7, 7), summary="Which lock is in the way."),
     row(32, "setlk", (LOCK,), since=(7, 7), summary="Take or release a lock, or fail at once with EAGAIN."),
     row(33, "setlkw", (LOCK,), since=(7, 7), summary="Take a lock, waiting for it."),
-    row(34, "access", (AccessIn,), since=(7, 3), summary="May the caller do this?", after_enosys=SUCCEEDS),
+    row(34, "access", (AccessIn,), since=(7, 3), summary="Whether the caller may do this.", after_enosys=SUCCEEDS),
     row(
         35,
         "create",
@@ -422,7 +422,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         (PollIn,),
         reply=PollOut,
         since=(7, 11),
-        summary="Is the file ready? With SCHEDULE_NOTIFY: tell when it becomes ready.",
+        summary="Whether the file is ready; with SCHEDULE_NOTIFY also to tell when it becomes ready.",
         after_enosys="takes every file for ready and does not ask again",
     ),
     row(
