@@ -1,7 +1,7 @@
 """FUSE's requests, answered by a VFS. The only module that knows both.
 
-What is translated here: nodeids and file handles into `Inode` and `OpenFile` objects, attributes into what stat(2) shows
-with the options of the mount, exceptions into errnos, listings into entries with cookies.
+What is translated here: nodeids and file handles into `Inode` and `OpenFile` objects, attributes into what stat(2)
+shows with the options of the mount, exceptions into errnos, listings into entries with cookies.
 
 The kernel caches, so it has to hear the truth. Its pages of a file are kept at open when the version is the one that it
 had pages of. When open finds that the size in the store is another one than the kernel was told, the answer is ESTALE:
@@ -25,7 +25,7 @@ from aiovfs import fuse
 from aiovfs.fs.info import Kind
 from aiovfs.mount.errors import errno_of, error
 from aiovfs.mount.files import OpenFile
-from aiovfs.mount.inode import Inode
+from aiovfs.mount.inode import S_IFMT_OF, Inode
 from aiovfs.mount.vfs import VFS, Dirent
 from aiovfs.types import Buffer
 
@@ -35,12 +35,6 @@ A = TypeVar("A", bound="Adapter")
 Q = TypeVar("Q", bound=fuse.Request)
 R = TypeVar("R")
 
-S_IFMT_OF = {
-    Kind.FILE: stat.S_IFREG,
-    Kind.DIRECTORY: stat.S_IFDIR,
-    Kind.SYMLINK: stat.S_IFLNK,
-    Kind.OTHER: stat.S_IFREG,
-}
 FOREVER = 2.0**31
 """Seconds that stand for "for ever" on the wire."""
 
@@ -110,7 +104,7 @@ class Adapter(fuse.Operations):
             nlink = 0 if inode.is_unlinked and not inode.is_replaced else 1
         return fuse.Attributes(
             ino=inode.ino,
-            mode=S_IFMT_OF[inode.kind] | permissions & ~options.umask,
+            mode=inode.format | permissions & ~options.umask,
             size=inode.size or 0,
             nlink=nlink,
             uid=inode.uid if inode.uid is not None and options.uid is None else self._uid,

@@ -30,13 +30,12 @@ class Content:
         size: int | None,
     ) -> None:
         self.fingerprint = fingerprint
-        self.users = 0
-        """Open handles."""
         self._version = cache.version(self._fetch, size)
         self._open_reader = open_reader
         self._reader: Reader | None = None
         self._opening: anyio.Lock | None = None
         self._moves = 0
+        self._reader_moves = 0  # how many when the reader was opened
 
     @property
     def size(self) -> int | None:
@@ -44,7 +43,10 @@ class Content:
         return self._version.size
 
     async def read(self, offset: int, size: int, readahead: Readahead | None = None) -> bytes:
-        """Up to `size` bytes at `offset`, fewer only at the end; never bytes of another version (`StaleError` instead)."""
+        """Up to `size` bytes at `offset`, fewer only at the end.
+
+        Never bytes of another version: `StaleError` when the store does not have this one any more.
+        """
         if readahead is not None:
             ahead = readahead.on_read(offset, size)
             if ahead is not None:
@@ -82,7 +84,6 @@ class Content:
                 return await reader.read(offset, size)
             except (FileNotFoundError, StaleError) as exception:
                 if moves != self._moves:
-                    await self.close_reader()
                     continue
                 if isinstance(exception, FileNotFoundError):
                     raise StaleError("the stored file was removed while it was open") from exception
@@ -92,6 +93,8 @@ class Content:
         if self._opening is None:
             self._opening = anyio.Lock()
         async with self._opening:
-            if self._reader is None:
+            while self._reader is None or self._reader_moves != self._moves:
+                await self.close_reader()
+                self._reader_moves = self._moves
                 self._reader = await self._open_reader()
             return self._reader

@@ -7,8 +7,8 @@ An inode lives while something needs it: the kernel knows it, it is open, it wai
 its times were set and the store cannot keep them. `Tree.drop_if_unused` lets go of the rest.
 
 An inode is one file in the sense of POSIX. When somebody else replaces the stored object while it is open here, the
-name gets a *new* inode and the old one stays with those who have it open, just as if a local program had renamed another file
-over it. So no page cache, ours or the kernel's, ever mixes two versions.
+name gets a *new* inode and the old one stays with those who have it open, just as if a local program had renamed
+another file over it. So no page cache, ours or the kernel's, ever mixes two versions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from aiovfs.mount.files import DirectFile
     from aiovfs.mount.staging import StagedFile
 
-__all__ = ["ROOT_INO", "Inode", "Tree"]
+__all__ = ["ROOT_INO", "S_IFMT_OF", "Inode", "Tree"]
+
+S_IFMT_OF = {
+    Kind.FILE: stat.S_IFREG,
+    Kind.DIRECTORY: stat.S_IFDIR,
+    Kind.SYMLINK: stat.S_IFLNK,
+    Kind.OTHER: stat.S_IFREG,
+}
+"""Type bits of `st_mode`. For OTHER, when the store does not say more."""
 
 ROOT_INO = 1
 NEVER = float("-inf")
@@ -48,6 +56,7 @@ class Inode:
         "ctime_ns",
         "direct_files",
         "fingerprint",
+        "format",
         "gid",
         "has_local_times",
         "has_set_times",
@@ -178,6 +187,8 @@ class Inode:
         )
 
     def _take(self, info: Info) -> None:
+        self.format = stat.S_IFMT(info.mode or 0) if info.kind is Kind.OTHER else 0
+        self.format = self.format or S_IFMT_OF[info.kind]
         self.size = info.size
         self.mtime_ns = info.mtime_ns
         self.fingerprint = info.fingerprint

@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class NamespaceLock:
-    """Many holders of `shared()`, or one of `exclusive()`. Those who wait for exclusive go first, so they cannot starve.
+    """Many holders of `shared()`, or one of `exclusive()`. Who waits for exclusive goes first, and so cannot starve.
 
     Everything whose effect in the store depends on a path (create, unlink, upload) holds it shared, from reading the
     path until the store has answered; a rename holds it exclusive. Not reentrant: who holds it must not ask again.

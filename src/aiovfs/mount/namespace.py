@@ -1,7 +1,7 @@
 """Changes of names: create, mkdir, symlink, unlink, rmdir, rename. Part of `VFS`.
 
-Everything here holds the namespace lock, shared; a rename holds it exclusive, so no path changes under a request, and no
-upload puts a file back under a name that it just lost.
+Everything here holds the namespace lock, shared; a rename holds it exclusive, so no path changes under a request, and
+no upload puts a file back under a name that it just lost.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def _row(default: T, parse: Callable[[Any], Any], summary: str, *, layer: str = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountOptions:
-    """How a store is shown as a directory. Times are seconds, sizes bytes. See `option_rows` for every option's line."""
+    """How a store is shown as a directory. Times are seconds, sizes bytes; `option_rows` has each option's line."""
 
     preset: str = _row("default", parse_text, "Defaults for a situation: shared, default, solo or frozen.")
     read_only: bool = _row(False, parse_bool, "Refuse every change (EROFS).")

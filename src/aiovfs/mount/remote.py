@@ -1,7 +1,7 @@
 """Content of files in stores that take only whole files: fetching for writing, staging, uploading, draining.
 
-Who may wait for whom, from the outside in: the namespace lock, an upload's lock, an inode's lock. A task that holds one of
-them asks only for those further in.
+Who may wait for whom, from the outside in: the namespace lock, an upload's lock, an inode's lock. A task that holds one
+of them asks only for those further in.
 
 An upload reads the staged file while it may be written to. That is no harm: the write counts on, the file stays dirty,
 and the writer's own close uploads it again.
@@ -10,7 +10,6 @@ and the writer's own close uploads it again.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -99,7 +98,7 @@ class RemoteContent:
     # Writing
 
     async def stage(self, inode: Inode, keep: int | None = None) -> StagedFile:
-        """The staged file of `inode`, made with the first `keep` bytes of its content (None: all) if there is none yet."""
+        """The staged file of `inode`; a new one gets the first `keep` bytes of its content (None: all)."""
         async with inode.lock:
             return await self._stage(inode, keep)
 
@@ -212,7 +211,7 @@ class RemoteContent:
                         raise
 
     async def upload_now(self, inode: Inode, staged: StagedFile) -> None:
-        """One upload. The caller holds the namespace lock, and the upload lock unless nobody else knows the file yet."""
+        """One upload. The caller holds the namespace lock, and the upload lock unless the file is not known yet."""
         store = self._vfs.store
         changes = staged.changes
         path = self._vfs.tree.path(inode)
@@ -319,7 +318,7 @@ class RemoteContent:
             if staged is not None:
                 if inode.is_dirty:
                     path = self._vfs.tree.path(inode)
-                    logger.error("%r was not uploaded; its content is in %s", path, os.path.abspath(staged.path))
+                    logger.error("%r was not uploaded; its content is in %s", path, staged.path)
                 await staged.aclose(keep=inode.is_dirty)
         self._staged.clear()
 

@@ -64,15 +64,18 @@ async def serve_store(
         fuse_options["fsname"] = store.url
     fuse_options["ro"] = options.read_only or not store.capabilities.writable
     async with VFS(store, options) as vfs:
-        async with fuse.mount(Adapter(vfs), directory, **fuse_options) as session:
-            mounted = MountSession(vfs, session)
-            try:
+        mounted: MountSession | None = None
+        try:
+            async with fuse.mount(Adapter(vfs), directory, **fuse_options) as session:
+                mounted = MountSession(vfs, session)
                 yield mounted
-            finally:
-                session.terminate()
-        with anyio.CancelScope(shield=True):
-            mounted.report = report = await vfs.drain(options.drain_timeout)
-        log_report(report)
+        finally:
+            # However the mount ended: what programs were told is written must get to the store, or be reported.
+            with anyio.CancelScope(shield=True):
+                report = await vfs.drain(options.drain_timeout)
+            log_report(report)
+            if mounted is not None:
+                mounted.report = report
         if report.failed:
             raise failure_of(report, store.url)
 

@@ -34,7 +34,7 @@ class StagingDirectory:
     """Where one mount keeps its staged files. Made at the first file; removed at the end if nothing was left in it."""
 
     def __init__(self, cache_directory: str | None = None) -> None:
-        self._parent = os.path.join(cache_directory or default_cache_directory(), "staging")
+        self._parent = os.path.abspath(os.path.join(cache_directory or default_cache_directory(), "staging"))
         self._path: str | None = None
 
     @property
@@ -78,7 +78,7 @@ class StagedFile:
         self.is_stored = is_stored
         """The store has something under the inode's path: an older version, or (after a rename) what is replaced."""
         self.base = base
-        """Fingerprint of the stored version that the content was derived from; None when it replaces whatever is there."""
+        """Fingerprint of the stored version that this was made from; None when it replaces whatever is there."""
         self.is_exclusive = False
         """The first upload must not replace anything (O_EXCL)."""
         self.changes = 0

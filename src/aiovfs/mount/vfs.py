@@ -1,13 +1,13 @@
 """The virtual file system: a store, seen as inodes and open files. It knows nothing of FUSE.
 
-What is asked of a `VFS` are the calls of POSIX, on `Inode` and `OpenFile` objects and names as bytes; what it asks of the
-store are paths. In between lie what is remembered (attributes, listings, names that are not there), what is fetched
+What is asked of a `VFS` are the calls of POSIX, on `Inode` and `OpenFile` objects and names as bytes; what it asks of
+the store are paths. In between lie what is remembered (attributes, listings, names that are not there), what is fetched
 once for many, and what waits to be uploaded.
 
 Rules for people who edit this
 - A path is only true until the next `await`. Read it, ask the store, look again: that is `at`. What changes the store
   holds the namespace lock shared meanwhile, so that no rename can come in between.
-- What the store said is noted with the time at which it was *asked*. An answer that is older than what we know is dropped.
+- What the store said is noted with the time at which it was *asked*. An answer older than what we know is dropped.
 - A name is only known to be absent when the store definitely said so. Every other failure is raised as it is.
 - Our own changes go through `note_change`, which keeps listings true and outdates those that are still on their way.
 """
@@ -438,7 +438,7 @@ class VFS:
         size: int | None = None,
         file: OpenFile | None = None,
     ) -> Inode:
-        """Change what is given. What the store cannot keep: times last as long as the mount, mode and owner do not change."""
+        """Change what is given. Where the store keeps none, times last as long as the mount; the rest has no effect."""
         self.check_writable(inode.name)
         if size is not None and inode.is_directory:
             raise error(errno.EISDIR, inode.name)

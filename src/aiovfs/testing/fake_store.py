@@ -64,7 +64,10 @@ class Gate:
 
 
 class Faults:
-    """What goes wrong in a `FakeStore`, and what was asked of it. Operations are named as the methods of `Store`, and "read"."""
+    """What goes wrong in a `FakeStore`, and what was asked of it.
+
+    Operations are named as the methods of `Store`; "read" is a reader's.
+    """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
@@ -113,7 +116,7 @@ class _Object:
 
 
 class FakeStore(Store):
-    """See the head of this file. `objects` maps paths to contents; directories are what their paths imply, and markers."""
+    """See the head of this file. `objects` maps paths to contents; directories are what paths imply, and markers."""
 
     def __init__(
         self,

@@ -1,12 +1,12 @@
 """Blocks of remote files in memory: bounded, fetched once however many ask, never of two versions.
 
-`BlockCache` holds the memory and its limit for a whole mount. A `CachedVersion` is one version of one file in it; it is made
-with the function that fetches a range of exactly that version.
+`BlockCache` holds the memory and its limit for a whole mount. A `CachedVersion` is one version of one file in it; it is
+made with the function that fetches a range of exactly that version.
 
 - The unit is a block of 64 KiB. A miss fetches the whole contiguous range of blocks that is missing in one request.
-- A fetch belongs to nobody in particular: it runs in the task group given to the cache, its readers wait for it. A reader
-  that is cancelled leaves; the fetch goes on, and what it brings is kept.
-- A reader takes its blocks from the fetch itself, not from the cache, so a limit smaller than one read still reads right.
+- A fetch belongs to nobody in particular: it runs in the task group given to the cache, its readers wait for it. A
+  reader that is cancelled leaves; the fetch goes on, and what it brings is kept.
+- A reader takes its blocks from the fetch itself, not from the cache: a limit smaller than one read still reads right.
 - Readahead has a limited number of requests over all files. What is beyond waits in a queue; a reader that needs a
   queued range does not wait for its turn.
 """
@@ -193,7 +193,7 @@ class CachedVersion:
         return whole if not skip and len(whole) == size else whole[skip : skip + size]
 
     def fetch_ahead(self, wanted: ByteRange) -> None:
-        """Begin to fetch what is missing of a range, without waiting; failures stay unheard until somebody reads there."""
+        """Begin to fetch what is missing of a range. Does not wait; who reads there later hears of failures."""
         end = wanted.end if self.size is None else min(wanted.end, self.size)
         if wanted.start >= end:
             return
