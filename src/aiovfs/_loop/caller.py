@@ -60,10 +60,10 @@ def drive(work: Coroutine[Any, Any, T]) -> T | NeedsLoop:
         return result
     finally:
         _state.is_driving = outer
-    if waiting_for is not NEEDS_LOOP:
+    if not isinstance(waiting_for, NeedsLoop):
         work.close()
         raise RuntimeError(
             f"{work!r} waited for {waiting_for!r} on the thread of a synchronous caller; "
             "await leave_caller() before using a loop"
         )
-    return NEEDS_LOOP
+    return waiting_for

@@ -1,4 +1,4 @@
-"""An asyncio loop in a thread, beside whatever else runs: for asyncio-only code under Trio, and for synchronous callers.
+"""An asyncio loop in a thread of its own: for asyncio-only code under Trio, and for synchronous callers.
 
 `companion()` is the one of this process. It starts its thread when first used, starts a new one when that has died, and
 a forked child gets a fresh one (threads do not survive fork).

@@ -1,7 +1,7 @@
 """`AsyncFileSystem`: fsspec's contract, with its faults mended.
 
-It is an instance of fsspec's class, as pandas, pyarrow, Dask, Ray and zarr ask for, and keeps its coroutines under their
-names. What differs:
+It is an instance of fsspec's class, as pandas, pyarrow, Dask, Ray and zarr ask for, and keeps its coroutines under
+their names. What differs:
 
 - the synchronous methods are those of `sync`, written out below and not attached at run time;
 - an instance made with `asynchronous=True` is cached per running loop, not per thread: two runs of `asyncio.run` never
@@ -22,17 +22,55 @@ from aiovfs._loop.companion import companion, current_loop
 from aiovfs.fs.bulk import Bulk
 from aiovfs.fs.sync import blocking, blocking_iterator
 
-__all__ = ["AsyncFileSystem"]
+__all__ = ["METHODS", "AsyncFileSystem"]
 
 _Cached: type = type(FsspecAsyncFileSystem)
+
+METHODS = (
+    "info",
+    "ls",
+    "exists",
+    "lexists",
+    "isfile",
+    "isdir",
+    "size",
+    "sizes",
+    "created",
+    "modified",
+    "find",
+    "glob",
+    "du",
+    "walk",
+    "expand_path",
+    "cat",
+    "cat_file",
+    "cat_ranges",
+    "pipe",
+    "pipe_file",
+    "get",
+    "get_file",
+    "put",
+    "put_file",
+    "copy",
+    "cp_file",
+    "mv",
+    "mv_file",
+    "rm",
+    "rm_file",
+    "mkdir",
+    "makedirs",
+    "rmdir",
+    "touch",
+)
+"""The methods of the synchronous face. What `eager` may hold, with an underscore in front."""
 
 NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 
-class _CachedPerLoop(_Cached):  # type: ignore[misc, valid-type]
+class _CachedPerLoop(_Cached):  # type: ignore[misc]
     """fsspec's instance cache, with the running loop in the place of the thread."""
 
-    _by_loop: weakref.WeakKeyDictionary[object, dict[Any, Any]] = weakref.WeakKeyDictionary()
+    _by_loop: ClassVar[weakref.WeakKeyDictionary[object, dict[Any, Any]]] = weakref.WeakKeyDictionary()
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         loop = current_loop() if kwargs.get("asynchronous") else None
@@ -148,8 +186,7 @@ class AsyncFileSystem(Bulk, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  #
             if not topdown:
                 pending.append((directory, depth, item))
             if maxdepth is None or depth < maxdepth:
-                for name in reversed(list(below)):
-                    pending.append((directories[name]["name"].rstrip("/"), depth + 1, None))
+                pending += [(directories[name]["name"].rstrip("/"), depth + 1, None) for name in reversed(list(below))]
 
     async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         if not truncate and await self._exists(path):

@@ -69,7 +69,7 @@ async def window(
 
 
 def batch_size_of(fs: Any, given: int | None, *, nofiles: bool) -> int:
-    """How many at a time: the argument, the instance's, fsspec's configuration, fsspec's default for local files or not."""
+    """How many at a time: the argument, else the instance's, else what fsspec is configured to."""
     size = given or fs.batch_size
     if size:
         return int(size)
@@ -179,7 +179,7 @@ class Bulk:
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Copy inside the file system. With `recursive`, files that vanish meanwhile are passed over, unless "raise"."""
+        """Copy inside the file system. With `recursive`, what vanishes meanwhile is passed over, unless "raise"."""
         on_error = on_error or ("ignore" if recursive else "raise")
         if isinstance(path1, list) and isinstance(path2, list):
             sources, targets = path1, path2
@@ -275,10 +275,8 @@ class Bulk:
 def targets_of(sources: list[str], given: Any, target: Any, *, is_directory: bool) -> list[str]:
     """Where each of `sources` goes, which `given` expanded to; `is_directory`: `target` is one or ends with a slash."""
     is_name = isinstance(given, str)
-    if is_name and has_magic(given):
-        into = len(sources) == 1
-    else:
-        into = is_name and is_directory and not given.endswith("/")
+    is_pattern = is_name and has_magic(given)
+    into = len(sources) == 1 if is_pattern else is_name and is_directory and not given.endswith("/")
     targets: list[str] = other_paths(sources, target, exists=into, flatten=not is_name)
     return targets
 

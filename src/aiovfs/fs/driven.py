@@ -15,23 +15,22 @@ Everything special about a family of backends is in a hook that a subclass overr
 from __future__ import annotations
 
 import errno
-import functools
-import inspect
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import anyio
 from fsspec import AbstractFileSystem
-from fsspec.asyn import AsyncFileSystem
-from fsspec.caching import BaseCache
 from fsspec.callbacks import Callback
 
 from aiovfs.aio import disk
-from aiovfs.errors import StaleError
 from aiovfs.fs import failures, paths, quirks
-from aiovfs.fs.drivers import Driver, driver_of
+from aiovfs.fs.bulk import window
+from aiovfs.fs.drivers import Driver, can_write, driver_of, native_move
 from aiovfs.fs.info import Capabilities, Info, Kind
+from aiovfs.fs.readers import FileReader, RangeReader
+from aiovfs.fs.retries import retrying
 from aiovfs.fs.store import Progress, Reader, Store
 
 __all__ = ["MARKER", "DrivenStore"]
@@ -39,8 +38,17 @@ __all__ = ["MARKER", "DrivenStore"]
 MARKER = ".aiovfs-directory"
 """Name of the zero-byte object that keeps an empty directory alive where directories cannot exist by themselves."""
 
+REPEATABLE = frozenset({"info", "ls", "cat_file"})
+"""Calls that change nothing: made again when they fail in a way that may pass."""
+
+RETRY_SECONDS = 20.0
+"""How long such calls are made again before their failure is reported."""
+
 PARALLEL_COPIES = 16
 """Copies and deletes in flight while a directory is moved by copying."""
+
+
+Infos = list[Info]
 
 
 class DrivenStore(Store):
@@ -70,6 +78,7 @@ class DrivenStore(Store):
         self._owned = owned
         self._driver: Driver = driver_of(fs)
         self._files_left: dict[str, int] = {}
+        self._patience = 0.0  # a store that does not answer at all is reported at once
         if owned and hasattr(getattr(fs, "dircache", None), "use_listings_cache"):
             fs.dircache.use_listings_cache = False
 
@@ -96,7 +105,7 @@ class DrivenStore(Store):
         entries, _ = await self._list(path)
         return entries
 
-    async def _list(self, path: str) -> tuple[list[Info], bool]:
+    async def _list(self, path: str) -> tuple[Infos, bool]:
         """The directory's entries, and whether a marker of ours is among what the store keeps there."""
         paths.check(path)
         try:
@@ -113,10 +122,10 @@ class DrivenStore(Store):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         entries = [info for info in listing.entries if info.name != MARKER] if self._keeps_markers else listing.entries
         marked = len(entries) != len(listing.entries)
-        if not entries and not marked and not listing.has_self and path:
-            # An empty answer is what some backends give for a file or for nothing at all.
-            if not (await self.info(path)).is_directory:
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        is_in_doubt = not entries and not marked and not listing.has_self and path
+        # An empty answer is what some backends give for a file or for nothing at all.
+        if is_in_doubt and not (await self.info(path)).is_directory:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         return entries, marked
 
     # Content
@@ -235,7 +244,7 @@ class DrivenStore(Store):
         return target
 
     async def _move(self, method: str, old: str, new: str, replaced: Info | None) -> None:
-        """Move by the backend's own call. Not all of them replace; what is in the way is put aside, never just deleted."""
+        """Move by the backend's own call. Not all of them replace: what is in the way is put aside meanwhile."""
         if replaced is None:
             await self._call(method, self._full(old), self._full(new), about=old)
             return
@@ -274,12 +283,12 @@ class DrivenStore(Store):
             if not self._keeps_markers:
                 for path in directories:
                     await self._call("mkdir", self._full(new + path[len(old) :]), about=path, create_parents=False)
-            await each(copy, files)
+            await window([partial(copy, path) for path in files], size=PARALLEL_COPIES)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._undo(made, [new + path[len(old) :] for path in directories])
             raise
-        await each(self._remove_file, files)
+        await window([partial(self._remove_file, path) for path in files], size=PARALLEL_COPIES)
         for path in reversed(directories):
             self._files_left.pop(path, None)
             if self._keeps_markers:
@@ -304,14 +313,12 @@ class DrivenStore(Store):
                     pass
 
     async def _walk(self, path: str) -> AsyncIterator[tuple[str, Info, bool]]:
-        """Everything at and below `path`, directories before what is in them. Errors are raised, nothing is left out."""
+        """Everything at and below `path`, directories before what is in them; raises rather than leave out."""
         pending = [path]
-        yielded: Info
         while pending:
             directory = pending.pop()
             entries, marked = await self._list(directory)
-            yielded = Info(paths.name_of(directory), Kind.DIRECTORY)
-            yield directory, yielded, marked
+            yield directory, Info(paths.name_of(directory), Kind.DIRECTORY), marked
             for info in entries:
                 below = paths.join(directory, info.name)
                 if info.is_directory:
@@ -336,6 +343,7 @@ class DrivenStore(Store):
 
     async def verify(self) -> None:
         await self._check_root()
+        self._patience = RETRY_SECONDS
 
     async def aclose(self) -> None:
         if self._owned:
@@ -354,7 +362,7 @@ class DrivenStore(Store):
         return raw
 
     async def _read_range(self, path: str, info: Info, offset: int, size: int) -> bytes:
-        """`size` bytes at `offset`, of the version in `info` if `pinned_reads`; never asked for what is past the end."""
+        """`size` bytes at `offset`, of the version in `info` if `pinned_reads`. Only for what is there."""
         data: bytes = await self._call("cat_file", self._full(path), about=path, start=offset, end=offset + size)
         if len(data) > size:
             # The range was ignored and everything came.
@@ -423,122 +431,23 @@ class DrivenStore(Store):
 
         `about` is the path that errors name. `NotImplementedError` is left as it is.
         """
-        # Whatever an earlier listing left in fsspec's cache may be older than what we have just done.
-        self.fs.invalidate_cache()
-        try:
+
+        async def attempt() -> Any:
+            # Whatever an earlier listing left in fsspec's cache may be older than what we have just done.
+            self.fs.invalidate_cache()
             return await self._driver.call(method, *args, **kwargs)
+
+        try:
+            if method in REPEATABLE:
+                return await retrying(attempt, seconds=self._patience, about=f"{method} {about!r}")
+            return await attempt()
         except NotImplementedError:
             raise
         except Exception as exc:
             raise failures.translate(exc, about) from exc
 
 
-class RangeReader(Reader):
-    """One request a read."""
-
-    def __init__(self, store: DrivenStore, path: str, info: Info) -> None:
-        self._store = store
-        self._path = path
-        self._info = info
-
-    async def read(self, offset: int, size: int) -> bytes:
-        known = self._info.size
-        if known is not None:
-            size = min(size, known - offset)
-        if size <= 0:
-            return b""
-        data = await self._store._read_range(self._path, self._info, offset, size)
-        await check_version(self._store, self._path, self._info, short=known is not None and len(data) < size)
-        return data
-
-
-class FileReader(Reader):
-    """Reads of one open synchronous file object, one at a time."""
-
-    def __init__(self, store: DrivenStore, path: str, info: Info) -> None:
-        self._store = store
-        self._path = path
-        self._info = info
-        self._file: Any = None
-        self._lock = anyio.Lock()
-
-    async def read(self, offset: int, size: int) -> bytes:
-        async with self._lock:
-            if self._file is None:
-                self._file = await self._store._call("open", self._store._full(self._path), "rb", about=self._path)
-                fetch_exactly(self._file)
-            try:
-                data: bytes = await self._store._driver.run(read_at, self._file, offset, size)
-            except Exception as exc:
-                raise failures.translate(exc, self._path) from exc
-        known = self._info.size
-        await check_version(
-            self._store, self._path, self._info, short=known is not None and len(data) < min(size, known - offset)
-        )
-        return data
-
-    async def aclose(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            await self._store._driver.run(file.close)
-
-
-def read_at(file: Any, offset: int, size: int) -> bytes:
-    """Read until `size` bytes are there or the file ends."""
-    file.seek(offset)
-    data: bytes = file.read(size)
-    if len(data) == size or not data:
-        return data
-    parts = [data]
-    missing = size - len(data)
-    while missing and (part := file.read(missing)):
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
-
-
-def fetch_exactly(file: Any) -> None:
-    """Have an fsspec file fetch what is asked for: its own readahead is 5 MiB, and whoever reads through us keeps a cache."""
-    if isinstance(getattr(file, "cache", None), BaseCache) and hasattr(file, "_fetch_range"):
-        file.cache = BaseCache(file.blocksize, file._fetch_range, file.size)
-
-
-async def check_version(store: DrivenStore, path: str, info: Info, *, short: bool) -> None:
-    """Raise `StaleError` when the store's version of `path` is no longer that of `info`."""
-    if short:
-        raise StaleError(f"{path!r} became shorter than the {info.size} bytes it had when it was opened")
-    if info.fingerprint is None or store.pinned_reads:
-        return
-    try:
-        now = await store.info(path)
-    except FileNotFoundError:
-        raise StaleError(f"{path!r} was removed while it was being read") from None
-    if now.fingerprint != info.fingerprint:
-        raise StaleError(f"{path!r} changed while it was being read: {info.fingerprint} became {now.fingerprint}")
-
-
-async def each(function: Callable[[str], Any], items: Sequence[str]) -> None:
-    """Run `function` on all `items`, `PARALLEL_COPIES` at a time; the first failure stops the rest and is raised."""
-    pending = iter(items)
-    failed: list[BaseException] = []
-
-    async def work(group: anyio.abc.TaskGroup) -> None:
-        for item in pending:
-            try:
-                await function(item)
-            except Exception as exc:
-                failed.append(exc)
-                group.cancel_scope.cancel()
-                return
-
-    async with anyio.create_task_group() as group:
-        for _ in range(min(PARALLEL_COPIES, len(items))):
-            group.start_soon(work, group)
-    if failed:
-        raise failed[0]
-
-
-class ProgressCallback(Callback):
+class ProgressCallback(Callback):  # type: ignore[misc]  # fsspec has no types
     """fsspec's callback as ours."""
 
     def __init__(self, progress: Progress) -> None:
@@ -552,33 +461,6 @@ class ProgressCallback(Callback):
 def progress_callback(progress: Progress | None) -> Callback:
     """What fsspec's `callback=` takes, for our `progress`."""
     return Callback() if progress is None else ProgressCallback(progress)
-
-
-@functools.cache
-def _defining_class(cls: type, name: str) -> type | None:
-    return next((base for base in cls.__mro__ if name in vars(base)), None)
-
-
-def overrides(fs: AbstractFileSystem, name: str) -> bool:
-    """True when the class of `fs`, or the instance, has a `name` of its own and not fsspec's default."""
-    return name in vars(fs) or _defining_class(type(fs), name) not in (None, AbstractFileSystem, AsyncFileSystem)
-
-
-def can_write(fs: AbstractFileSystem) -> bool:
-    """False when the class has no way to put a file."""
-    if fs.async_impl:
-        return overrides(fs, "_put_file") or overrides(fs, "_pipe_file")
-    return any(overrides(fs, name) for name in ("put_file", "pipe_file", "rm_file", "_rm", "rm"))
-
-
-def native_move(fs: AbstractFileSystem) -> str | None:
-    """The method by which `fs` moves in one call, if it has one that is not copy and delete."""
-    if fs.async_impl:
-        return "mv_file" if overrides(fs, "_mv_file") else None
-    for name in ("mv", "mv_file"):
-        if overrides(fs, name) and not inspect.iscoroutinefunction(getattr(fs, name)):
-            return name
-    return None
 
 
 def _unlink_if_there(path: str) -> None:

@@ -29,7 +29,7 @@ from aiovfs._loop.caller import in_caller
 from aiovfs._loop.companion import companion, run_on
 from aiovfs.aio import disk
 
-__all__ = ["Driver", "SyncRunner", "driver_of", "is_thread_safe"]
+__all__ = ["Driver", "SyncRunner", "can_write", "driver_of", "is_thread_safe", "native_move"]
 
 T = TypeVar("T")
 
@@ -194,3 +194,29 @@ async def close_session(fs: AbstractFileSystem) -> None:
     close = getattr(session, "close", None)
     if inspect.iscoroutinefunction(close):
         await close()
+
+
+def _defining_class(cls: type, name: str) -> type | None:
+    return next((base for base in cls.__mro__ if name in vars(base)), None)
+
+
+def overrides(fs: AbstractFileSystem, name: str) -> bool:
+    """True when the class of `fs`, or the instance, has a `name` of its own and not fsspec's default."""
+    return name in vars(fs) or _defining_class(type(fs), name) not in (None, AbstractFileSystem, AsyncFileSystem)
+
+
+def can_write(fs: AbstractFileSystem) -> bool:
+    """False when the class has no way to put a file."""
+    if fs.async_impl:
+        return overrides(fs, "_put_file") or overrides(fs, "_pipe_file")
+    return any(overrides(fs, name) for name in ("put_file", "pipe_file", "rm_file", "_rm", "rm"))
+
+
+def native_move(fs: AbstractFileSystem) -> str | None:
+    """The method by which `fs` moves in one call, if it has one that is not copy and delete."""
+    if fs.async_impl:
+        return "mv_file" if overrides(fs, "_mv_file") else None
+    for name in ("mv", "mv_file"):
+        if overrides(fs, name) and not inspect.iscoroutinefunction(getattr(fs, name)):
+            return name
+    return None

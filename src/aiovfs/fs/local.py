@@ -13,15 +13,16 @@ import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.implementations.local import LocalFileSystem as FsspecLocalFileSystem
 
 from aiovfs.aio import disk
-from aiovfs.fs.base import AsyncFileSystem
+from aiovfs.fs.base import METHODS, AsyncFileSystem
 from aiovfs.fs.files import AsyncFile
 from aiovfs.fs.local_store import LocalStore
+from aiovfs.fs.sync import blocking
 from aiovfs.types import Buffer
 
 __all__ = ["LocalFileSystem"]
@@ -37,10 +38,7 @@ class LocalFileSystem(AsyncFileSystem):
     local_file = True
     runs_anywhere = True
     thread_safe = True
-    eager = frozenset(
-        f"_{name}"
-        for name in ["info", "ls", "exists", "lexists", "isfile", "isdir", "size", "sizes", "created", "modified", "find", "glob", "du", "walk", "expand_path", "cat", "cat_file", "cat_ranges", "pipe", "pipe_file", "get", "get_file", "put", "put_file", "copy", "cp_file", "mv", "mv_file", "rm", "rm_file", "mkdir", "makedirs", "rmdir", "touch", "chmod"]
-    )
+    eager = frozenset(f"_{name}" for name in (*METHODS, "chmod", "link", "symlink"))
 
     def __init__(self, auto_mkdir: bool = False, **kwargs: Any) -> None:
         """`auto_mkdir`: make the directories above a file that is written."""
@@ -136,12 +134,9 @@ class LocalFileSystem(AsyncFileSystem):
     ) -> None:
         for name in [path] if isinstance(path, str | os.PathLike) else path:
             name = self._strip_protocol(name)
-            if recursive and maxdepth is None and not await disk.run(os.path.islink, name):
-                if await disk.run(os.path.isdir, name):
-                    if await disk.run(os.path.samefile, name, "."):
-                        raise ValueError("refusing to remove the current working directory")
-                    await disk.run(shutil.rmtree, name)
-                    continue
+            if recursive and maxdepth is None and await disk.run(is_tree, name):
+                await disk.run(shutil.rmtree, name)
+                continue
             await super()._rm(name, recursive=recursive, batch_size=batch_size, maxdepth=maxdepth, **kwargs)
 
     async def _mkdir(self, path: Any, create_parents: bool = True, **kwargs: Any) -> None:
@@ -193,6 +188,10 @@ class LocalFileSystem(AsyncFileSystem):
         if self.auto_mkdir:
             await disk.run(partial(os.makedirs, os.path.dirname(name), exist_ok=True))
 
+    chmod = blocking("_chmod")
+    link = blocking("_link")
+    symlink = blocking("_symlink")
+
     def isabs(self, path: Any) -> bool:
         """True for an absolute name."""
         return os.path.isabs(path)
@@ -223,7 +222,7 @@ class PendingFile:
         self._file.close()
         os.unlink(self._name)
 
-    def __enter__(self) -> PendingFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -233,8 +232,17 @@ class PendingFile:
         return getattr(self._file, name)
 
 
+def is_tree(path: str) -> bool:
+    """True for a directory, not for a symlink to one; refuses the directory that the process is in."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        return False
+    if os.path.samefile(path, "."):
+        raise ValueError(f"refusing to remove the current working directory, {path!r}")
+    return True
+
+
 def facts(path: str) -> dict[str, Any]:
-    """fsspec's info dictionary of one file: `type` and `size` are of what a symlink leads to, if it leads to anything."""
+    """fsspec's info dictionary of one file. `type` and `size` are of what a symlink leads to, if to anything."""
     status = os.lstat(path)
     return _facts(path, status)
 

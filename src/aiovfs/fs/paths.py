@@ -1,6 +1,6 @@
 """Arithmetic of store paths. Pure: no file system is asked.
 
-A path inside a store is relative to the store's root: `""` is the root, `"a/b"` something below. It never starts or
+A path inside a store is relative to the store's root: `""` is the root, `"a/b"` something below. It never begins or
 ends with a slash and has no empty, `"."` or `".."` component, so two paths are the same file name exactly when they are
 the same string. The full path of a backend is the root in the backend's own form joined with such a path.
 """
@@ -16,8 +16,8 @@ def check(path: str) -> str:
     """`path` itself when it is in normal form; `ValueError` saying what is wrong with it otherwise."""
     if path and ("\0" in path or any(part in ("", ".", "..") for part in path.split("/"))):
         raise ValueError(
-            f"{path!r} is not a path inside a store; write it relative to the root, without leading, trailing or double "
-            "slashes and without '.' and '..'"
+            f"{path!r} is not a path inside a store; write it relative to the root, without leading, trailing or "
+            "double slashes and without '.' and '..'"
         )
     return path
 

@@ -206,7 +206,7 @@ async def _connect(url: str, client: str | None, read_only: bool, options: dict[
 
 
 async def connect(url: str, *, options: Mapping[str, Any], client: str | None, read_only: bool) -> Store:
-    """The connector of all protocols without one of their own: fsspec makes the file system, `DrivenStore` drives it."""
+    """The connector of protocols without one of their own: fsspec makes the file system, `DrivenStore` drives it."""
     protocol = protocol_of(url)
     _check_known(protocol, url)
     fs, path = await make_fs(url, options)

@@ -1,4 +1,4 @@
-"""A tree of files in memory: directories are dictionaries of nodes. Pure, and the reference for what a file system does.
+"""A tree of files in memory: directories are dictionaries of nodes. The reference for what a file system does.
 
 A lookup is one dictionary access per component. Nodes are found by path only here; whoever holds a node (an open file)
 keeps it alive when its name is gone. Nothing waits, so within one loop every call is a single step; between threads the
