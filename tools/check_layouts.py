@@ -3,9 +3,9 @@
     python tools/check_layouts.py                        the system's <linux/fuse.h>
     python tools/check_layouts.py --header fuse_kernel.h   another one
 
-Sizes, offsets and values come from the compiler, never from reading the header. A header older than our tables lacks
-some of what they have; that is reported, not blamed. What the header has and the tables do not is found by its names,
-and blamed unless the header is newer than the tables. Exit code 1 when anything is wrong, 2 when it could not be
+Sizes, offsets, signs and values come from the compiler, never from reading the header. A header older than our tables
+lacks some of what they have; that is reported, not blamed. What the header has and the tables do not is found by its
+names, and blamed unless the header is newer than the tables. Exit code 1 when anything is wrong, 2 when it could not be
 checked.
 """
 
@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiovfs.fuse.protocol.flags import C_PREFIXES, CONSTANTS, KERNEL_MAJOR, KERNEL_MINOR, NAMED_OTHERWISE
+from aiovfs.fuse.protocol.layout import Scalar
 from aiovfs.fuse.protocol.notifications import NOTIFICATIONS
 from aiovfs.fuse.protocol.operations import OPERATIONS
 from aiovfs.fuse.protocol.structs import STRUCTS
@@ -116,6 +117,9 @@ def probes() -> Iterator[Probe]:
         for one in layout.fields:
             yield Probe(f"offset:{name}.{one.name}", f"offsetof(struct {name}, {one.name})", one.offset)
             yield Probe(f"size:{name}.{one.name}", f"sizeof(((struct {name} *)0)->{one.name})", one.size)
+            if isinstance(one.kind, Scalar):
+                sign = f"(__typeof__(((struct {name} *)0)->{one.name}))-1 < 0"
+                yield Probe(f"signed:{name}.{one.name}", sign, int(one.kind.minimum < 0))
     for name, value in constants().items():
         # `1 << 31` is a negative int in C; what counts is the 32-bit pattern.
         expression = f"sizeof({name}) == 4 ? (unsigned)({name}) : (unsigned long long)({name})"
@@ -213,6 +217,8 @@ def check(header: Path = SYSTEM_HEADER) -> Report:
             if one.name in missing:
                 continue
             report.fields.append(f"{name}.{one.name}")
+            if isinstance(one.kind, Scalar) and answers[f"signed:{name}.{one.name}"] != (one.kind.minimum < 0):
+                report.wrong.append(f"{name}.{one.name} is not {one.kind.c_type}: the sign differs")
             theirs = answers[f"offset:{name}.{one.name}"], answers[f"size:{name}.{one.name}"]
             if theirs == (one.offset, one.size):
                 continue
