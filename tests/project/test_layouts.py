@@ -47,7 +47,7 @@ PLANTED = [
         "uint32_t\tsize;\n\tuint32_t\tread_flags;\n\tuint64_t\toffset;",
         "fuse_read_in.offset has offset 16 and size 8, ours 8 and 8",
     ),
-    ("\tint64_t\toff;", "\tuint64_t\toff;", "fuse_notify_inval_inode_out.off is not int64_t: the sign differs"),
+    ("\tint64_t\t\toff;", "\tuint64_t\toff;", "fuse_notify_inval_inode_out.off is not int64_t: the sign differs"),
     ("#define FATTR_GID\t(1 << 2)", "#define FATTR_GID\t(1 << 7)", "FATTR_GID is 0x80, ours 0x4"),
     ("FUSE_FORGET\t\t= 2,", "FUSE_FORGET\t\t= 7,", "FUSE_FORGET is 0x7, ours 0x2"),
     (
