@@ -24,7 +24,8 @@ for package in ("aiovfs", "aiovfs.fuse", "aiovfs.fuse.protocol"):
     sys.modules[package] = bare
 
 from aiovfs.fuse.protocol.flags import C_PREFIXES, KERNEL_MAJOR, KERNEL_MINOR  # noqa: E402
-from aiovfs.fuse.protocol.layout import Record  # noqa: E402
+from aiovfs.fuse.protocol.layout import Field, Record, Scalar  # noqa: E402
+from aiovfs.fuse.protocol.notifications import NOTIFICATIONS, Tail  # noqa: E402
 from aiovfs.fuse.protocol.operations import (  # noqa: E402
     BY_NAME,
     OPERATIONS,
@@ -39,6 +40,7 @@ from aiovfs.fuse.protocol.operations import (  # noqa: E402
     Part,
     Payload,
 )
+from aiovfs.fuse.protocol.structs import STRUCTS  # noqa: E402
 
 HEADER_FIELDS = ("unique", "nodeid", "uid", "gid", "pid")
 
@@ -127,6 +129,19 @@ def reference_page() -> str:
     for row in OPERATIONS:
         attributes = ", ".join(f"`{a.name}`" for a in row.attributes) or "none beyond the header"
         lines.append(f"- **{row.class_name}**: {row.summary} Attributes: {attributes}.\n")
+    lines.append("\n## Notifications\n\n| code | name | since | parts | meaning |\n|---|---|---|---|---|\n")
+    for notification in NOTIFICATIONS:
+        parts = ", ".join(map(describe_notification_part, notification.parts)) or "none"
+        since = f"{notification.since[0]}.{notification.since[1]}"
+        lines.append(f"| {notification.code} | {notification.name} | {since} | {parts} | {notification.summary} |\n")
+    lines.append("\n## Structs\n\nIn the order of the header; offset, name and width of each field.\n")
+    for struct in STRUCTS:
+        lines.append(
+            f"\n### {struct.__name__}\n\n`struct {struct.__layout__.c_name}`, {struct.__layout__.size} bytes. "
+        )
+        first, *_ = (struct.__doc__ or "").splitlines()
+        lines.append(f"{first}\n\n")
+        lines.extend(f"- {one.offset}: {describe_field(one)}\n" for one in struct.__layout__.fields)
     lines.append("\n## Flag words\n")
     for cls, prefix in C_PREFIXES.items():
         first, *_ = (cls.__doc__ or "").splitlines()
@@ -154,6 +169,22 @@ def describe_part(part: Part) -> str:
             return ""
 
 
+def describe_notification_part(part: type[Record] | Tail) -> str:
+    if isinstance(part, Tail):
+        return {"name": f"{part.attribute}, NUL", "data": f"{part.count} bytes", "nodeids": f"{part.count} × nodeid"}[
+            part.kind
+        ]
+    return f"`{part.__layout__.c_name}`"
+
+
+def describe_field(one: Field) -> str:
+    if isinstance(one.kind, type):
+        return f"`{one.name}`, {one.kind.__name__}"
+    if isinstance(one.kind, Scalar):
+        return f"`{one.name}`, {one.kind.c_type.removesuffix('_t')}"
+    return f"{one.name}, {one.size} bytes reserved" if one.is_reserved else f"`{one.name}`, {one.size} bytes"
+
+
 def describe_reply(row: Operation) -> str:
     if isinstance(row.reply, Never):
         return "never"
@@ -163,7 +194,8 @@ def describe_reply(row: Operation) -> str:
 def describe_reply_part(part: type[Record] | Bytes | Dirents) -> str:
     match part:
         case Bytes():
-            return f"bytes (at most {part.at_most})" if part.at_most else "bytes"
+            text = f"bytes (at most {part.at_most})" if part.at_most else "bytes"
+            return f"{text}; `{part.when_zero.__layout__.c_name}` when {part.at_most} is 0" if part.when_zero else text
         case Dirents():
             return f"`{part.record.__layout__.c_name}` records (at most size)"
         case _:

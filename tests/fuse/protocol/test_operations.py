@@ -74,6 +74,7 @@ def test_reply_parts_name_attributes_of_the_request(row: Operation) -> None:
     for part in row.reply:
         if isinstance(part, Bytes) and part.at_most:
             assert part.at_most in row.request.fields
+            assert part.when_zero is None or part.when_zero.__layout__.size == 8
         else:
             assert isinstance(part, (Bytes, Dirents)) or issubclass(part, Record)
 

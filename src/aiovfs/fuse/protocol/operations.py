@@ -154,7 +154,7 @@ Part: TypeAlias = Arguments | Name | Payload | Array | Absent
 
 @dataclass(frozen=True, slots=True)
 class Never:
-    """No reply is sent, whatever happens."""
+    """No reply is sent. INTERRUPT alone may be answered: EAGAIN has it sent again, ENOSYS turns it off for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +162,8 @@ class Bytes:
     """Raw bytes; at most as many as the request's attribute `at_most` says."""
 
     at_most: str | None = None
+    when_zero: type[Record] | None = None
+    """What is sent instead when that attribute is 0: the caller asks for the size alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +314,15 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         (RenameIn, Absent("flags"), Name(), Name("newname")),
         summary="Give a child another name or parent.",
     ),
-    row(13, "link", (LinkIn, Name()), reply=EntryOut, adds_lookup=True, summary="Give a node another name."),
+    row(
+        13,
+        "link",
+        (LinkIn, Name()),
+        reply=EntryOut,
+        adds_lookup=True,
+        summary="Give a node another name.",
+        after_enosys="answers EPERM itself and does not ask again",
+    ),
     row(
         14,
         "open",
@@ -341,7 +351,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         22,
         "getxattr",
         (GetxattrIn, Name()),
-        reply=(GetxattrOut, Bytes("size")),
+        reply=(Bytes("size", when_zero=GetxattrOut),),
         summary="Value of an extended attribute; its size alone when `size` is 0.",
         after_enosys=UNSUPPORTED,
     ),
@@ -349,7 +359,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         23,
         "listxattr",
         (GetxattrIn,),
-        reply=(GetxattrOut, Bytes("size")),
+        reply=(Bytes("size", when_zero=GetxattrOut),),
         summary="Names of extended attributes, each with a NUL; their size alone when `size` is 0.",
         after_enosys=UNSUPPORTED,
     ),
@@ -361,7 +371,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         (Arguments(InitIn, high_half={"flags": "flags2"}, at_least=8),),
         reply=InitOut,
         summary="First request: agree on version and features.",
-        after_enosys="fails the mount",
+        after_enosys="answers every request with ECONNREFUSED",
     ),
     row(
         27,
