@@ -136,12 +136,10 @@ def reference_page() -> str:
         lines.append(f"| {notification.code} | {notification.name} | {since} | {parts} | {notification.summary} |\n")
     lines.append("\n## Structs\n\nIn the order of the header; offset, name and width of each field.\n")
     for struct in STRUCTS:
-        lines.append(
-            f"\n### {struct.__name__}\n\n`struct {struct.__layout__.c_name}`, {struct.__layout__.size} bytes. "
-        )
+        layout = struct.__layout__
         first, *_ = (struct.__doc__ or "").splitlines()
-        lines.append(f"{first}\n\n")
-        lines.extend(f"- {one.offset}: {describe_field(one)}\n" for one in struct.__layout__.fields)
+        lines.append(f"\n### {struct.__name__}\n\n`struct {layout.c_name}`, {layout.size} bytes. {first}\n\n")
+        lines.extend(f"- {one.offset}: {describe_field(one)}\n" for one in layout.fields)
     lines.append("\n## Flag words\n")
     for cls, prefix in C_PREFIXES.items():
         first, *_ = (cls.__doc__ or "").splitlines()
@@ -171,9 +169,13 @@ def describe_part(part: Part) -> str:
 
 def describe_notification_part(part: type[Record] | Tail) -> str:
     if isinstance(part, Tail):
-        return {"name": f"{part.attribute}, NUL", "data": f"{part.count} bytes", "nodeids": f"{part.count} × nodeid"}[
-            part.kind
-        ]
+        match part.kind:
+            case "name":
+                return f"{part.attribute}, NUL"
+            case "data":
+                return f"{part.attribute} ({part.count} bytes)"
+            case "nodeids":
+                return f"{part.count} × nodeid"
     return f"`{part.__layout__.c_name}`"
 
 
