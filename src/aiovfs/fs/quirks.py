@@ -19,7 +19,7 @@ from typing import Any
 
 from aiovfs.fs.info import Info, Kind
 
-__all__ = ["Listing", "listing", "normalise", "to_ns"]
+__all__ = ["Listing", "is_dated", "listing", "normalise", "to_ns"]
 
 KINDS = {
     "file": Kind.FILE,
@@ -82,6 +82,7 @@ GID_KEYS = ("gid", "st_gid", "unix.gid")
 
 _FORMAT_OF_KIND = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK, Kind.OTHER: 0}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DATED = re.compile(r"\d+-\d{12,}(-\d+)?")
 _COMPACT = re.compile(r"(\d{14})(?:\.(\d{1,9}))?\Z")
 _SYMBOLIC = re.compile(r"[-dlcbps][-r][-w][-xsS][-r][-w][-xsS][-r][-w][-xtT][.+@]?\Z")
 
@@ -166,6 +167,11 @@ def listing(raw: Sequence[Mapping[str, Any]], directory: str, *, strip: Callable
     return result
 
 
+def is_dated(fingerprint: str) -> bool:
+    """True for a fingerprint that `normalise` made of size and time; False for a version or an entity tag."""
+    return _DATED.fullmatch(fingerprint) is not None
+
+
 def to_ns(value: Any) -> int | None:
     """A point in time, in any format that a backend uses, as nanoseconds since 1970; None when it is none of them."""
     for rule in TIME_FORMATS:
@@ -236,7 +242,7 @@ def _time_mail(value: Any) -> int | None:
 def _time_decimal(value: Any) -> int | None:
     """Seconds as text."""
     try:
-        return _time_number(float(value)) if isinstance(value, str) else None
+        return _time_number(float(value)) if isinstance(value, str) and not _COMPACT.match(value) else None
     except ValueError:
         return None
 
