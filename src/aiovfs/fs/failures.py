@@ -26,6 +26,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeGuard
 
 from aiovfs.errors import AiovfsError, StaleError
 
@@ -279,9 +280,8 @@ def translate(exc: Exception, path: str = "", *, exclusive: bool = False) -> OSE
         number = errno.EEXIST
     if number == errno.ESTALE:
         return _stale(path)
-    if type(exc).__module__ == "builtins" and isinstance(exc, OSError) and exc.errno == number:
-        if exc.filename is not None and path in ("", exc.filename):
-            return exc
+    if _says_it_already(exc, number, path):
+        return exc
     return OSError(number, _message(exc, number), path or None)
 
 
@@ -298,6 +298,13 @@ def error_for_status(status: int, path: str, *, detail: str = "", exclusive: boo
         phrase = "an unknown status"
     text = f"the server answered {status} {phrase}"
     return OSError(number, f"{text}: {detail}" if detail else text, path or None)
+
+
+def _says_it_already(exc: Exception, number: int, path: str) -> TypeGuard[OSError]:
+    """Whether `exc` is the system's own error with the right number, about `path` (or any path, when none is given)."""
+    if type(exc).__module__ != "builtins" or not isinstance(exc, OSError) or exc.errno != number:
+        return False
+    return exc.filename is not None and path in ("", exc.filename)
 
 
 def _stale(path: str) -> StaleError:

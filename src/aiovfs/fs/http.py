@@ -6,8 +6,9 @@ refuses to list it (403), because files below it may be known by name. Everythin
 Rules for people who edit this:
 
 - No byte is returned that was not checked to be the one asked for. An answer to a range is 206 with the right
-  `Content-Range` and the length it promises, of the version the caller pinned; a server that answers 200 sends
-  everything, and then the wanted part is cut out of the stream.
+  `Content-Range` and the length it promises; a server that answers 200 sends everything, and then the wanted part is
+  cut out of the stream. Versions are compared before the body is read. No `If-Match`: it compares strongly, and many
+  servers give weak tags only.
 - `Accept-Encoding: identity` always, and nothing is decompressed: offsets count stored bytes.
 - Sessions belong to loops. One is made for each loop that uses the file system, and closed by `close()` there.
 - Requests are repeated for failures that may pass, inside `retry_seconds`.
@@ -270,8 +271,7 @@ class HTTPFileSystem(AsyncFileSystem):
         self, url: str, start: int, end: int | None, fingerprint: str | None, size: int | None
     ) -> bytes:
         wanted = f"bytes={start}-" if end is None else to_header(ByteRange(start, end))
-        headers = {"Range": wanted, **_precondition(fingerprint)}
-        async with self._request("GET", url, **headers) as answer:
+        async with self._request("GET", url, Range=wanted) as answer:
             if answer.status == 416:
                 return b""
             if answer.status == 206:
@@ -320,7 +320,7 @@ class HTTPFileSystem(AsyncFileSystem):
 
             async def attempt() -> None:
                 nonlocal position
-                headers = _precondition(fingerprint) | ({"Range": f"bytes={position}-"} if position else {})
+                headers = {"Range": f"bytes={position}-"} if position else {}
                 async with self._request("GET", rpath, **headers) as answer:
                     said = parse_content_range(answer.headers.get("Content-Range", ""))
                     continues = answer.status == 206 and said is not None and said.range is not None
@@ -434,7 +434,7 @@ class ByteStream:
 
     async def _start(self) -> None:
         await self._stop()
-        self._context = self._fs._request("GET", self._url, **_precondition(self._fingerprint))
+        self._context = self._fs._request("GET", self._url)
         self._answer = answer = await self._context.__aenter__()
         self._position = 0
         if answer.status != 200:
@@ -481,11 +481,6 @@ def _encoding(answer: aiohttp.ClientResponse) -> str:
         return "utf-8"
 
 
-def _precondition(fingerprint: str | None) -> dict[str, str]:
-    """The header that makes a server refuse to send another version. Only strong entity tags can be used for that."""
-    return {"If-Match": fingerprint} if fingerprint and fingerprint.startswith('"') else {}
-
-
 def _check_version(
     answer: aiohttp.ClientResponse, url: str, total: int | None, fingerprint: str | None, size: int | None
 ) -> None:
@@ -495,11 +490,13 @@ def _check_version(
         raise _stale(url, f"it has {total} bytes now, not {size}")
     if fingerprint is None:
         return
-    is_tag = fingerprint.startswith(('"', "W/"))
-    if is_tag and not answer.headers.get("ETag"):
+    facts = _facts(url, answer, total)
+    if quirks.is_dated(fingerprint):
+        facts.pop("ETag", None)
+    elif "ETag" not in facts:
         return  # RFC 9110 allows leaving it out of some answers; the size was compared.
-    seen = quirks.normalise(_facts(url, answer, total), name="").fingerprint
-    if seen is not None and seen.removeprefix("W/") != fingerprint.removeprefix("W/"):
+    seen = quirks.normalise(facts, name="").fingerprint
+    if seen is not None and seen != fingerprint:
         answer.close()
         raise _stale(url, f"{fingerprint} became {seen}")
 

@@ -51,6 +51,10 @@ class HTTPStore(DrivenStore):
             fs, root, url=url, protocol=protocol, owned=owned, read_only=True, capabilities=Capabilities(writable=False)
         )
 
+    async def verify(self) -> None:
+        # No patience of the store's own beside: the file system retries by itself.
+        await self._check_root()
+
     async def info(self, path: str) -> Info:
         paths.check(path)
         if not path:
