@@ -242,12 +242,14 @@ class CachedVersion:
             size = min(size, self.size - offset)
         try:
             data = await self._fetch(offset, size)
-            if len(data) < size:
-                if self.size is not None:
-                    raise StaleError(
-                        f"the stored file ends at {offset + len(data)}, but it had {self.size} bytes when it was opened"
-                    )
-                self.size = offset + len(data)
+            if self.size is None:
+                # A range wholly behind the end, as readahead asks for, does not say where the end is.
+                if 0 < len(data) < size or (not data and offset == 0):
+                    self.size = offset + len(data)
+            elif len(data) < min(size, self.size - offset):
+                raise StaleError(
+                    f"the stored file ends at {offset + len(data)}, but it had {self.size} bytes when it was opened"
+                )
         except Exception as exception:
             fetch.error = exception
             return
