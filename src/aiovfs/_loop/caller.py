@@ -17,7 +17,9 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
-__all__ = ["NEEDS_LOOP", "drive", "in_caller", "leave_caller"]
+from aiovfs._loop.step import resume
+
+__all__ = ["NEEDS_LOOP", "drive", "finish", "in_caller", "leave_caller"]
 
 T = TypeVar("T")
 
@@ -67,3 +69,14 @@ def drive(work: Coroutine[Any, Any, T]) -> T | NeedsLoop:
             "await leave_caller() before using a loop"
         )
     return waiting_for
+
+
+@types.coroutine
+def finish(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await, on a loop, a coroutine that `drive` has begun. A plain `await` refuses one that is in the middle."""
+    try:
+        waiting_for = work.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    return (yield from resume(work, waiting_for))

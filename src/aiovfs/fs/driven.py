@@ -432,11 +432,7 @@ class DrivenStore(Store):
         `about` is the path that errors name. `NotImplementedError` is left as it is.
         """
 
-        async def attempt() -> Any:
-            # Whatever an earlier listing left in fsspec's cache may be older than what we have just done.
-            self.fs.invalidate_cache()
-            return await self._driver.call(method, *args, **kwargs)
-
+        attempt = partial(self._driver.call, method, *args, **kwargs)
         try:
             if method in REPEATABLE:
                 return await retrying(attempt, seconds=self._patience, about=f"{method} {about!r}")

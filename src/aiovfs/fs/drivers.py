@@ -59,7 +59,11 @@ class Driver(ABC):
 
     @abstractmethod
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call the method by its name without underscore. Exceptions are the backend's own."""
+        """Call the method by its name without underscore. Exceptions are the backend's own.
+
+        fsspec's listing cache is emptied first, on the thread that uses it: what an earlier listing left there may be
+        older than what has been done since.
+        """
 
     async def run(self, func: Callable[..., T], *args: Any) -> T:
         """Call the blocking `func(*args)`, which belongs to this file system, where its methods run."""
@@ -80,7 +84,7 @@ class InPlaceDriver(Driver):
     is_async = True
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return await getattr(self.fs, f"_{method}")(*args, **kwargs)
+        return await call_fresh(self.fs, method, *args, **kwargs)
 
     async def aclose(self) -> None:
         await close_session(self.fs)
@@ -96,7 +100,7 @@ class OtherLoopDriver(Driver):
         self._get_loop = get_loop
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return await run_on(self._get_loop(), getattr(self.fs, f"_{method}"), *args, **kwargs)
+        return await run_on(self._get_loop(), call_fresh, self.fs, method, *args, **kwargs)
 
     async def aclose(self) -> None:
         await run_on(self._get_loop(), close_session, self.fs)
@@ -112,7 +116,11 @@ class SyncDriver(Driver):
         self._runner = SyncRunner(fs)
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return await self._runner.run(functools.partial(getattr(self.fs, method), *args, **kwargs))
+        def fresh() -> Any:
+            empty_listing_cache(self.fs)
+            return getattr(self.fs, method)(*args, **kwargs)
+
+        return await self._runner.run(fresh)
 
     async def run(self, func: Callable[..., T], *args: Any) -> T:
         return await self._runner.run(functools.partial(func, *args))
@@ -186,6 +194,20 @@ def driver_of(fs: AbstractFileSystem) -> Driver:
     if running_library() == "trio":
         return OtherLoopDriver(fs, lambda: companion().loop)
     return InPlaceDriver(fs)
+
+
+async def call_fresh(fs: AbstractFileSystem, method: str, *args: Any, **kwargs: Any) -> Any:
+    """Await the coroutine form of `method`, not answered from a listing cache."""
+    empty_listing_cache(fs)
+    return await getattr(fs, f"_{method}")(*args, **kwargs)
+
+
+def empty_listing_cache(fs: AbstractFileSystem) -> None:
+    """Forget every listing. Not all classes that use the cache have an `invalidate_cache` that does."""
+    fs.invalidate_cache()
+    clear = getattr(getattr(fs, "dircache", None), "clear", None)
+    if clear is not None:
+        clear()
 
 
 async def close_session(fs: AbstractFileSystem) -> None:

@@ -20,11 +20,12 @@ class AsyncFile:
     def __init__(self, file: Any, run: Callable[..., Awaitable[Any]]) -> None:
         self._file = file
         self._run = run
+        self._is_closed = False
 
     @property
     def closed(self) -> bool:
         """True after `close`."""
-        return bool(self._file.closed)
+        return self._is_closed
 
     async def read(self, length: int = -1) -> bytes:
         """Read `length` bytes, or all there are; `b""` at the end."""
@@ -66,6 +67,7 @@ class AsyncFile:
 
     async def close(self) -> None:
         """Write what is left and close."""
+        self._is_closed = True
         await self._run(self._file.close)
 
     async def __aenter__(self) -> Self:

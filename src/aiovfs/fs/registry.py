@@ -27,6 +27,7 @@ import fsspec
 from anyio.to_thread import run_sync
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
+from fsspec.registry import registry as registered
 
 from aiovfs.errors import AiovfsError, MissingPackageError, StoreError, UnknownProtocolError
 from aiovfs.fs import failures
@@ -150,7 +151,7 @@ def protocol_of(url: str) -> str:
 
 def known_protocols() -> list[str]:
     """Every protocol that ours or fsspec's registry knows, installed or not."""
-    return sorted({*CONNECTORS, *fsspec.available_protocols()})
+    return sorted({*CONNECTORS, *fsspec.available_protocols(), *registered})
 
 
 def redact(url: str) -> str:

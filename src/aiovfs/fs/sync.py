@@ -12,13 +12,12 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from fsspec.exceptions import FSTimeoutError
 
-from aiovfs._loop.caller import NEEDS_LOOP, drive, in_caller
+from aiovfs._loop.caller import NEEDS_LOOP, drive, finish, in_caller
 from aiovfs._loop.companion import block_on, companion, is_on_loop
 
 __all__ = ["blocking", "blocking_iterator", "run_blocking"]
@@ -70,14 +69,11 @@ def run_blocking(
             f"there, use `await fs.{_async_name(func)}(...)`, or call it in a worker thread"
         )
     if eager:
-        work = func(*args, **kwargs)
-        if inspect.iscoroutine(work):
-            result = drive(work)
-            if result is not NEEDS_LOOP:
-                return result
-            func, args, kwargs = _rest, (work,), {}
-        else:
-            func, args, kwargs = _rest, (work,), {}
+        work: Any = func(*args, **kwargs)
+        result = drive(work)
+        if result is not NEEDS_LOOP:
+            return result
+        func, args, kwargs = finish, (work,), {}
     try:
         own = fs._loop
         if own is None:
@@ -87,11 +83,6 @@ def run_blocking(
         if type(exc) is TimeoutError and timeout:
             raise FSTimeoutError(*exc.args) from exc
         raise
-
-
-async def _rest(work: Awaitable[Any]) -> Any:
-    """Continue a coroutine that was begun elsewhere."""
-    return await work
 
 
 async def _next(items: Any) -> Any:
