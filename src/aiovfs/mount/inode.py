@@ -157,10 +157,13 @@ class Inode:
         """Take over what the store says now. What we know better (content not uploaded, times set) stays."""
         same = self.is_same_version(info)
         if self.staged is None:
-            mtime_ns, atime_ns = self.mtime_ns, self.atime_ns
+            mtime_ns, atime_ns, ctime_ns = self.mtime_ns, self.atime_ns, self.ctime_ns
             self._take(info)
             if same and self.has_local_times:
                 self.mtime_ns, self.atime_ns = mtime_ns, atime_ns
+                if info.ctime_ns is None:
+                    # Going back to the mtime would be a change, by which tar and others tell that a file was written.
+                    self.ctime_ns = ctime_ns
             else:
                 self.has_local_times = False
             self.is_moved = False
