@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _JSON = re.compile(r'[\[{"]|(?:-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null)\Z')
 _NUMBER = re.compile(r"-?\d")
-_TEXT_NAME = re.compile(r"user|account|project|bucket|version|revision|host|^key$|^ref$|name", re.I)
+_TEXT_NAME = re.compile(r"user|account|project|bucket|version|revision|host|^key$|^ref$|name", re.IGNORECASE)
 
 
 @dataclass
@@ -55,29 +55,32 @@ def debug_option(function: F) -> F:
 
 def store_options(function: F) -> F:
     """-o, --storage-options and --client, for every command that opens a URL."""
-    for decorate in (
-        click.option("--client", type=click.Choice(["s3fs", "obstore"]), help="Which client library to use for s3://."),
-        click.option(
-            "--storage-options",
-            "storage_file",
-            type=click.Path(),
-            metavar="FILE.json",
-            help="Options of the URL's file system, as a JSON object; - reads standard input.",
-        ),
-        click.option(
-            "-o",
-            "words",
-            multiple=True,
-            metavar="NAME=VALUE[,…]",
-            help="An option. VALUE may be JSON, @FILE (its content) or env:NAME (an environment variable).",
-        ),
-    ):
-        function = decorate(function)
-    return function
+    function = click.option(
+        "--client", type=click.Choice(["s3fs", "obstore"]), help="Which client library to use for s3://."
+    )(function)
+    function = click.option(
+        "--storage-options",
+        "storage_file",
+        type=click.Path(),
+        metavar="FILE.json",
+        help="Options of the URL's file system, as a JSON object; - reads standard input.",
+    )(function)
+    return click.option(
+        "-o",
+        "words",
+        multiple=True,
+        metavar="NAME=VALUE[,…]",
+        help="An option. VALUE may be JSON, @FILE (its content) or env:NAME (an environment variable).",
+    )(function)
 
 
-def parse_words(texts: Iterable[str], *, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """All `-o` arguments as names and values; a name alone is True. Raises `OptionError`."""
+def parse_words(
+    texts: Iterable[str], *, text_names: Container[str] = (), environment: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """All `-o` arguments as names and values; a name alone is True. Raises `OptionError`.
+
+    Values of `text_names` stay text: those options have a notation of their own (`umask=022` is octal).
+    """
     options: dict[str, Any] = {}
     for text in texts:
         for word in _split(text):
@@ -85,7 +88,8 @@ def parse_words(texts: Iterable[str], *, environment: Mapping[str, str] = os.env
             name = name.strip()
             if not name:
                 raise OptionError(f"-o {text}: a name is missing", hint="write -o NAME=VALUE")
-            options[name] = _value(name, value, environment) if equals else True
+            is_text = name.replace("-", "_") in text_names
+            options[name] = _value(name, value, is_text, environment) if equals else True
     return options
 
 
@@ -123,14 +127,16 @@ def _split(text: str) -> list[str]:
     return [word for word in [*words, word] if word.strip()]
 
 
-def _value(name: str, text: str, environment: Mapping[str, str]) -> Any:
+def _value(name: str, text: str, is_text: bool, environment: Mapping[str, str]) -> Any:
     from aiovfs.mount.logs import is_secret
 
     if text.startswith("@"):
         try:
             return Path(text[1:]).read_text().strip()
         except OSError as error:
-            raise OptionError(f"-o {name}=@{text[1:]}: {error.strerror}", hint="after @ comes the name of a file") from None
+            raise OptionError(
+                f"-o {name}=@{text[1:]}: {error.strerror}", hint="after @ comes the name of a file"
+            ) from None
         except UnicodeDecodeError:
             raise OptionError(f"-o {name}=@{text[1:]}: the file is not text") from None
     if text.startswith("env:"):
@@ -138,7 +144,7 @@ def _value(name: str, text: str, environment: Mapping[str, str]) -> Any:
             return environment[text[4:]]
         except KeyError:
             raise OptionError(f"-o {name}=env:{text[4:]}: this environment variable is not set") from None
-    if _JSON.match(text) is None or (_NUMBER.match(text) and (is_secret(name) or _TEXT_NAME.search(name))):
+    if is_text or _JSON.match(text) is None or (_NUMBER.match(text) and (is_secret(name) or _TEXT_NAME.search(name))):
         return text
     try:
         return json.loads(text)

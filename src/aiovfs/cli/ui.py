@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-__all__ = ["OutputClosedError", "Transfers", "human_size", "note", "printable", "write_bytes", "write_line"]
+__all__ = ["OutputClosedError", "Transfers", "count", "human_size", "note", "printable", "write_bytes", "write_line"]
 
 PLAIN_INTERVAL = 5.0  # seconds between progress lines where there is no terminal
 
@@ -44,8 +45,7 @@ def write_bytes(data: bytes) -> None:
     try:
         sys.stdout.flush()
         while view:
-            written = sys.stdout.buffer.raw.write(view)
-            view = view[written:]
+            view = view[os.write(sys.stdout.fileno(), view) :]
     except BrokenPipeError:
         raise OutputClosedError from None
 
@@ -59,7 +59,7 @@ def printable(name: str) -> str:
     )
 
 
-def human_size(size: int | float) -> str:
+def human_size(size: float) -> str:
     """1536 → "1.5 KiB"."""
     if size < 1024:
         return f"{size:.0f} B"
@@ -124,7 +124,7 @@ class Transfers:
             self._rich.stop()
         if not self._quiet and kind is None:
             seconds = max(self._clock() - self._started, 1e-6)
-            done = f"{_count(self.files_done, 'file')}, {human_size(self.bytes_done)}"
+            done = f"{count(self.files_done, 'file')}, {human_size(self.bytes_done)}"
             rate = f" in {seconds:.1f} s ({human_size(self.bytes_done / seconds)}/s)"
             note(f"copied {done}{rate}" + (f"; {self.failures} failed" if self.failures else ""))
 
@@ -157,7 +157,7 @@ class Transfers:
     def _refresh(self) -> None:
         if self._quiet:
             return
-        text = f"{self.files_done}/{_count(self.files, 'file')}"
+        text = f"{self.files_done}/{count(self.files, 'file')}"
         if self._rich is not None and self._task is not None:
             self._rich.update(self._task, description=text, total=self.bytes or None, completed=self.bytes_done)
         elif (now := self._clock()) - self._last_line >= PLAIN_INTERVAL:
@@ -165,5 +165,5 @@ class Transfers:
             note(f"{text}, {human_size(self.bytes_done)} of {human_size(self.bytes)}")
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

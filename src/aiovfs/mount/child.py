@@ -72,10 +72,9 @@ async def serve(spec: MountSpec, control: socket.socket) -> None:
     async with anyio.create_task_group() as tasks:
         stop = Stop(tasks)
         tasks.start_soon(watch_signals, stop)
-        if spec.attached:
-            tasks.start_soon(watch_control, control, stop)
-            if spec.parent:
-                tasks.start_soon(watch_parent, spec.parent, stop)
+        tasks.start_soon(watch_control, control, stop, spec.attached)
+        if spec.attached and spec.parent:
+            tasks.start_soon(watch_parent, spec.parent, stop)
 
         def ready(mounted: serving.Serving) -> None:
             stop.mounted = mounted
@@ -87,8 +86,8 @@ async def serve(spec: MountSpec, control: socket.socket) -> None:
                 # Nobody waits for us now. Leaving the asker's directory lets that be unmounted.
                 os.chdir("/")
 
-        def draining() -> None:
-            send(control, {"event": "draining"})
+        def draining(files: int) -> None:
+            send(control, {"event": "draining", "files": files})
 
         await serving.serve(spec, ready, draining)
         tasks.cancel_scope.cancel()
@@ -114,11 +113,11 @@ async def watch_signals(stop: Callable[[], None]) -> None:
             stop()
 
 
-async def watch_control(control: socket.socket, stop: Callable[[], None]) -> None:
-    """Until the asker asks for the end, or has gone."""
+async def watch_control(control: socket.socket, stop: Stop, attached: bool) -> None:
+    """Until the asker asks for the end, or has gone. A detached mount that stands does not mind the latter."""
     await anyio.wait_readable(control)
     frame = await anyio.to_thread.run_sync(receive, control)
-    if frame is None or frame == UNMOUNT:
+    if frame == UNMOUNT or attached or stop.mounted is None:
         stop()
 
 

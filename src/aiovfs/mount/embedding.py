@@ -79,7 +79,6 @@ def mount(
         directory=absolute(directory),
         root=root,
         client=client,
-        read_only=bool(options.get("read_only", False)),
         storage_options=dict(storage_options or {}),
         options=options,
         replace=replace,

@@ -18,7 +18,7 @@ from typing import Any
 from aiovfs import errors
 from aiovfs.errors import AiovfsError, MountError, StoreError
 
-__all__ = ["UNMOUNT", "describe_error", "encode", "receive", "rebuild_error", "send"]
+__all__ = ["UNMOUNT", "describe_error", "encode", "rebuild_error", "receive", "send", "single_leaf"]
 
 UNMOUNT = b"unmount"
 LENGTH = struct.Struct("!I")

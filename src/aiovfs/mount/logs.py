@@ -18,7 +18,9 @@ from typing import IO, Any
 
 __all__ = ["configure", "is_secret", "secret_values"]
 
-_SECRET_NAME = re.compile(r"secret|passw|passphrase|token|credential|api_?key|access_?key|account_?key|sas|^key$|pkey", re.I)
+_SECRET_NAME = re.compile(
+    r"secret|passw|passphrase|token|credential|api_?key|access_?key|account_?key|sas|^key$|pkey", re.IGNORECASE
+)
 _SHORTEST_SECRET = 6  # blotting out shorter values would make the log unreadable
 
 

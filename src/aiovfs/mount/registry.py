@@ -29,6 +29,7 @@ __all__ = [
     "absolute",
     "find_mount",
     "find_record",
+    "forget",
     "holders",
     "is_dead",
     "mounted_rows",
@@ -75,6 +76,8 @@ class Record:
     pending: int | None = None
     """Files that have not reached the store yet; None: not known."""
     log_file: str | None = None
+    error: str | None = None
+    """Why not everything could be stored; the record then stays until somebody has read it."""
 
     @property
     def is_alive(self) -> bool:
@@ -141,7 +144,7 @@ def process_start(pid: int) -> int | None:
 
 
 def record_directory(uid: int | None = None) -> Path:
-    """Where the mounts of a user are recorded. The same answer in every session of that user, whatever its environment."""
+    """Where the mounts of a user are recorded; the same in every session of theirs, whatever its environment."""
     uid = os.geteuid() if uid is None else uid
     if uid == 0:
         return Path("/run/aiovfs")
@@ -156,8 +159,8 @@ class Registration:
         self.record = record
         self.path = path
 
-    def update(self, *, state: str, pending: int | None = None) -> None:
-        changed = replace(self.record, state=state, pending=pending)
+    def update(self, *, state: str, pending: int | None = None, error: str | None = None) -> None:
+        changed = replace(self.record, state=state, pending=pending, error=error)
         if changed != self.record:
             self.record = changed
             _write(self.path, changed)
@@ -215,7 +218,7 @@ def find_record(row: MountedRow) -> Record | None:
 
 def reread(record: Record) -> Record | None:
     """The present state of a record; None once it is gone."""
-    current = _read(record_directory(record.uid) / f"{record.device}.json", uid=record.uid)
+    current = _read(_path(record), uid=record.uid)
     if current is None or (current.pid, current.started, current.directory) != (
         record.pid,
         record.started,
@@ -223,6 +226,12 @@ def reread(record: Record) -> Record | None:
     ):
         return None
     return current
+
+
+def forget(record: Record) -> None:
+    """Remove the record of a server that has ended."""
+    if reread(record) is not None:
+        _path(record).unlink(missing_ok=True)
 
 
 def holders(row: MountedRow, *, limit: int = 5) -> list[tuple[int, str]]:
@@ -247,6 +256,10 @@ def holders(row: MountedRow, *, limit: int = 5) -> list[tuple[int, str]]:
         if len(found) == limit:
             break
     return found
+
+
+def _path(record: Record) -> Path:
+    return record_directory(record.uid) / f"{record.device}.json"
 
 
 def _links(process: str) -> Iterator[str]:

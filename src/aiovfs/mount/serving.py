@@ -14,12 +14,16 @@ import anyio
 
 from aiovfs.errors import MountError
 from aiovfs.mount import registry
+from aiovfs.mount.frames import single_leaf
 from aiovfs.mount.spec import MountSpec
 
 if TYPE_CHECKING:
     from aiovfs.mount.session import MountSession
 
 __all__ = ["Serving", "prepare_mountpoint", "run", "serve"]
+
+
+PROGRESS_INTERVAL = 0.5  # seconds between two looks at what is still to be stored
 
 
 class Serving:
@@ -74,14 +78,13 @@ def prepare_mountpoint(directory: str, *, nonempty: bool = False, replace: bool 
 
 
 async def serve(
-    spec: MountSpec,
-    ready: Callable[[Serving], None],
-    draining: Callable[[], None] = lambda: None,
+    spec: MountSpec, ready: Callable[[Serving], None], draining: Callable[[int], None] = lambda files: None
 ) -> None:
     """Mount and serve until unmounted, from outside or by `Serving.terminate`; returns when everything is in the store.
 
-    `ready` is called once, when the file system answers; `draining` when it has been unmounted. Raises `MountError`,
-    `OptionError` or `StoreError` when mounting fails, and what the drain raises when data could not be stored.
+    `ready` is called once, when the file system answers; `draining` when it has been unmounted, with the number of
+    files that have not reached the store yet. Raises `MountError`, `OptionError` or `StoreError` when mounting fails,
+    and what the drain raises when data could not be stored.
     """
     from aiovfs.fs import open_store
     from aiovfs.mount.options import MountOptions
@@ -92,24 +95,40 @@ async def serve(
     store = await open_store(
         spec.target,
         root=spec.root,
-        read_only=spec.read_only,
+        read_only=options.read_only,
         client=spec.client,
         storage_options=spec.storage_options,
     )
     registration: registry.Registration | None = None
     try:
-        async with serve_store(store, spec.directory, options) as session:
-            registration = await anyio.to_thread.run_sync(register, spec, store.url)
-            ready(Serving(spec, store.url, session))
-            await session.wait()
-            if registration is not None:
-                registration.update(state="draining")
-            draining()
+        async with anyio.create_task_group() as tasks:
+            async with serve_store(store, spec.directory, options) as session:
+                registration = await anyio.to_thread.run_sync(register, spec, store.url)
+                ready(Serving(spec, store.url, session))
+                await session.wait()
+                draining(len(session.dirty))
+                if registration is not None:
+                    tasks.start_soon(record_progress, session, registration)
+            tasks.cancel_scope.cancel()
+    except BaseException as error:
+        if registration is not None:
+            # For whoever unmounts, and would otherwise believe that all is well.
+            leaf = single_leaf(error)
+            registration.update(state="failed", error=str(leaf) or type(leaf).__name__)
+            registration = None
+        raise
     finally:
         with anyio.CancelScope(shield=True):
             await store.aclose()
         if registration is not None:
             registration.remove()
+
+
+async def record_progress(session: MountSession, registration: registry.Registration) -> None:
+    """Keep the record up to date while the drain runs; cancelled at its end."""
+    while True:
+        registration.update(state="draining", pending=len(session.dirty))
+        await anyio.sleep(PROGRESS_INTERVAL)
 
 
 def prepare(spec: MountSpec) -> None:

@@ -30,7 +30,6 @@ class MountSpec:
     """Absolute, without symbolic links."""
     root: str | None = None
     """The path inside `target`, when that is a file system object; None is its own root."""
-    read_only: bool = False
     client: str | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)

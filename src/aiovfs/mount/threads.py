@@ -61,13 +61,16 @@ class ThreadServer:
 
     def _run(self) -> None:
         try:
-            serving.run(serving.serve, self.spec, self._on_ready, self._draining.set)
+            serving.run(serving.serve, self.spec, self._on_ready, self._on_draining)
         except BaseException as error:
             leaf = single_leaf(error)
             self.error = leaf if isinstance(leaf, Exception) else MountError(f"serving ended with {leaf!r}")
         finally:
             self._ended.set()
             self._ready.set()
+
+    def _on_draining(self, files: int) -> None:
+        self._draining.set()
 
     def _on_ready(self, mounted: serving.Serving) -> None:
         self.url = mounted.url
