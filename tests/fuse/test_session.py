@@ -46,10 +46,9 @@ async def test_a_flag_that_the_kernel_does_not_offer_is_not_agreed_to(sample: An
 
 
 async def test_a_kernel_of_another_major_version_is_refused(sample: Any) -> None:
-    with FakeKernel(major=8) as kernel:
-        with pytest.raises(ProtocolError, match=r"8\.45"):
-            async with fuse.mount(sample, kernel.path):
-                pytest.fail("the block must not be entered")
+    with FakeKernel(major=8) as kernel, pytest.raises(ProtocolError, match=r"8\.45"):
+        async with fuse.mount(sample, kernel.path):
+            pytest.fail("the block must not be entered")
 
 
 async def test_an_error_in_init_comes_out_of_mount(kernel: FakeKernel, sample: Any) -> None:

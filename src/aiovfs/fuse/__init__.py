@@ -16,8 +16,8 @@ Concepts, in the field's words
 
 from __future__ import annotations
 
-from aiovfs.fuse.handles import HandleTable
 from aiovfs.fuse.handlers import Operations, blocking
+from aiovfs.fuse.handles import HandleTable
 from aiovfs.fuse.inodes import ROOT_NODEID, InodeTable
 from aiovfs.fuse.mountpoint import is_mounted, is_stale
 from aiovfs.fuse.negotiation import Features

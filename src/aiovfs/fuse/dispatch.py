@@ -14,6 +14,7 @@ import errno
 import functools
 import inspect
 import logging
+import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -22,9 +23,11 @@ import anyio.to_thread
 
 from aiovfs.errors import ReplyError
 from aiovfs.fuse.handlers import Operations
+from aiovfs.fuse.protocol import encode_error, reply_struct
 from aiovfs.fuse.protocol import messages as m
+from aiovfs.fuse.protocol import structs as s
 from aiovfs.fuse.protocol.dirents import DirentBuffer
-from aiovfs.fuse.protocol.flags import OpenFlags
+from aiovfs.fuse.protocol.flags import OpenFlags, StatxMask
 from aiovfs.fuse.protocol.operations import OPERATIONS
 from aiovfs.fuse.replies import Attributes, DirEntry, Entry, Opened, Statfs
 from aiovfs.types import Buffer
@@ -35,22 +38,18 @@ log = logging.getLogger("aiovfs.fuse")
 
 NANOSECONDS = 1_000_000_000
 LONGEST_TIMEOUT = 0xFFFF_FFFF  # seconds, more than a century: what the kernel keeps as "for ever"
-HEADER = struct.Struct("<IiQ")
-# Header, and behind it the fields of the kernel's structs in their order; one pack call makes a whole reply.
-ATTR_FIELDS = "QQQQQQIIIIIIIIII"
-ENTRY_FIELDS = "QQQQII" + ATTR_FIELDS
-ENTRY = struct.Struct("<" + ENTRY_FIELDS)
-ENTRY_REPLY = struct.Struct("<IiQ" + ENTRY_FIELDS)
-CREATE_REPLY = struct.Struct("<IiQ" + ENTRY_FIELDS + "QII")
-ATTR_REPLY = struct.Struct("<IiQ" + "QII" + ATTR_FIELDS)
-OPEN_REPLY = struct.Struct("<IiQ" + "QIi")
-WRITE_REPLY = struct.Struct("<IiQ" + "II")
-STATFS_REPLY = struct.Struct("<IiQ" + "QQQQQIIII24x")
-LSEEK_REPLY = struct.Struct("<IiQ" + "Q")
-XATTR_SIZE_REPLY = struct.Struct("<IiQ" + "II")
-STATX_REPLY = struct.Struct("<IiQ" + "QII16x" + "IIQIIIHHQQQQ" + "qII" * 4 + "IIII112x")
-STATX_BASIC = 0x7FF
-STATX_BTIME = 0x800
+# One layout per kind of reply, header included: a single pack call makes the whole reply.
+HEADER = reply_struct()
+ENTRY = s.EntryOut.__layout__.struct
+ENTRY_REPLY = reply_struct(s.EntryOut)
+CREATE_REPLY = reply_struct(s.EntryOut, s.OpenOut)
+ATTR_REPLY = reply_struct(s.AttrOut)
+OPEN_REPLY = reply_struct(s.OpenOut)
+WRITE_REPLY = reply_struct(s.WriteOut)
+STATFS_REPLY = reply_struct(s.StatfsOut)
+OFFSET_REPLY = reply_struct(s.LseekOut)  # BMAP and COPY_FILE_RANGE_64 answer with one u64 as well
+XATTR_SIZE_REPLY = reply_struct(s.GetxattrOut)
+STATX_REPLY = reply_struct(s.StatxOut)
 
 Reply = Sequence[Buffer]
 Pack = Callable[[Any, Any], Reply]
@@ -66,8 +65,8 @@ class Route(NamedTuple):
 
 
 def pack_error(unique: int, number: int) -> Reply:
-    """An error reply; `number` is a positive errno."""
-    return (HEADER.pack(16, -number, unique),)
+    """An error reply; `number` is a positive errno, 0 is plain success."""
+    return (encode_error(unique, number),)
 
 
 def attribute_fields(a: Attributes) -> tuple[int, ...]:
@@ -120,7 +119,7 @@ def entry_fields(entry: Entry) -> tuple[int, ...]:
 
 
 def opened_fields(opened: Opened) -> tuple[int, int, int]:
-    flags = 0
+    flags = OpenFlags(0)
     if opened.direct_io:
         flags |= OpenFlags.DIRECT_IO
     if opened.keep_cache:
@@ -135,7 +134,7 @@ def opened_fields(opened: Opened) -> tuple[int, int, int]:
         flags |= OpenFlags.NOFLUSH
     if opened.parallel_direct_writes:
         flags |= OpenFlags.PARALLEL_DIRECT_WRITES
-    return opened.fh, int(flags), 0
+    return opened.fh, int(flags), 0  # no backing_id
 
 
 def pack_nothing(request: m.Request, value: object) -> Reply:
@@ -148,31 +147,27 @@ def pack_entry(request: m.Request, entry: Entry) -> Reply:
 
 def pack_created(request: m.Request, created: tuple[Entry, Opened]) -> Reply:
     entry, opened = created
-    return (
-        CREATE_REPLY.pack(CREATE_REPLY.size, 0, request.unique, *entry_fields(entry), *opened_fields(opened)),
-    )
+    return (CREATE_REPLY.pack(CREATE_REPLY.size, 0, request.unique, *entry_fields(entry), *opened_fields(opened)),)
 
 
 def pack_attributes(request: m.Request, attributes: Attributes) -> Reply:
     valid, valid_nsec = timeout_fields(attributes.timeout)
-    return (
-        ATTR_REPLY.pack(ATTR_REPLY.size, 0, request.unique, valid, valid_nsec, 0, *attribute_fields(attributes)),
-    )
+    return (ATTR_REPLY.pack(ATTR_REPLY.size, 0, request.unique, valid, valid_nsec, *attribute_fields(attributes)),)
 
 
 def pack_statx(request: m.Request, a: Attributes) -> Reply:
     valid, valid_nsec = timeout_fields(a.timeout)
     times: list[int] = []
     for time_ns in (a.atime_ns, a.birthtime_ns, a.ctime_ns, a.mtime_ns):
-        times += (*divmod(time_ns, NANOSECONDS), 0)
-    mask = STATX_BASIC | (STATX_BTIME if a.birthtime_ns else 0)
+        times += divmod(time_ns, NANOSECONDS)
+    mask = StatxMask.BASIC_STATS | (StatxMask.BTIME if a.birthtime_ns else StatxMask(0))
     return (
         STATX_REPLY.pack(
             *(STATX_REPLY.size, 0, request.unique),
             *(valid, valid_nsec, 0),
-            *(mask, a.blksize, 0, a.nlink, a.uid, a.gid, a.mode, 0, a.ino, a.size, a.blocks, 0),
+            *(int(mask), a.blksize, 0, a.nlink, a.uid, a.gid, a.mode, a.ino, a.size, a.blocks, 0),
             *times,
-            *(a.rdev >> 8, a.rdev & 0xFF, 0, 0),
+            *(os.major(a.rdev), os.minor(a.rdev), 0, 0),
         ),
     )
 
@@ -184,24 +179,24 @@ def pack_opened(request: m.Request, opened: Opened) -> Reply:
 def pack_written(request: m.Write, count: int) -> Reply:
     if not 0 <= count <= request.size:
         raise ReplyError(f"write unique={request.unique}: handler returned {count} of {request.size} bytes")
-    return (WRITE_REPLY.pack(WRITE_REPLY.size, 0, request.unique, count, 0),)
+    return (WRITE_REPLY.pack(WRITE_REPLY.size, 0, request.unique, count),)
 
 
 def pack_copied(request: m.CopyFileRange, count: int) -> Reply:
-    return (WRITE_REPLY.pack(WRITE_REPLY.size, 0, request.unique, count, 0),)
+    return (WRITE_REPLY.pack(WRITE_REPLY.size, 0, request.unique, count),)
 
 
 def pack_copied_64(request: m.CopyFileRange64, count: int) -> Reply:
-    return (LSEEK_REPLY.pack(LSEEK_REPLY.size, 0, request.unique, count),)
+    return (OFFSET_REPLY.pack(OFFSET_REPLY.size, 0, request.unique, count),)
 
 
 def pack_statfs(request: m.Request, st: Statfs) -> Reply:
-    fields = (st.blocks, st.bfree, st.bavail, st.files, st.ffree, st.bsize, st.namelen, st.frsize, 0)
+    fields = (st.blocks, st.bfree, st.bavail, st.files, st.ffree, st.bsize, st.namelen, st.frsize)
     return (STATFS_REPLY.pack(STATFS_REPLY.size, 0, request.unique, *fields),)
 
 
 def pack_offset(request: m.Request, offset: int) -> Reply:
-    return (LSEEK_REPLY.pack(LSEEK_REPLY.size, 0, request.unique, offset),)
+    return (OFFSET_REPLY.pack(OFFSET_REPLY.size, 0, request.unique, offset),)
 
 
 def pack_data(request: m.Read, data: Buffer) -> Reply:
@@ -223,7 +218,7 @@ def pack_target(request: m.Readlink, target: bytes) -> Reply:
 def pack_xattr(request: m.Getxattr | m.Listxattr, value: bytes) -> Reply:
     """The value, its size when the caller only asked for that, or ERANGE when its buffer is too small."""
     if request.size == 0:
-        return (XATTR_SIZE_REPLY.pack(XATTR_SIZE_REPLY.size, 0, request.unique, len(value), 0),)
+        return (XATTR_SIZE_REPLY.pack(XATTR_SIZE_REPLY.size, 0, request.unique, len(value)),)
     if len(value) > request.size:
         return pack_error(request.unique, errno.ERANGE)
     return (HEADER.pack(16 + len(value), 0, request.unique), value)

@@ -56,7 +56,7 @@ class Operations:
     inodes: InodeTable[Any] | None = None
 
     async def init(self, session: Session) -> None:
-        """Called once before the first request. `session.features` says what was negotiated. An error ends the mount."""
+        """Called once before the first request. `session.features`: what was negotiated. An error ends the mount."""
 
     async def destroy(self) -> None:
         """Called once after the last request was answered."""
@@ -195,7 +195,7 @@ class Operations:
         raise _not_implemented(request)
 
     async def readdirplus(self, request: m.Readdirplus) -> Iterable[DirEntry]:
-        """As `readdir`, each with its `Entry`; every one that is sent counts as a lookup. Not overridden: not offered."""
+        """As `readdir`, each with its `Entry`; each that is sent counts as a lookup. Not overridden: not offered."""
         raise _not_implemented(request)
 
     async def releasedir(self, request: m.Releasedir) -> None:

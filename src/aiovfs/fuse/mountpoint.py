@@ -214,5 +214,3 @@ def mounts() -> Iterator[tuple[bytes, bytes]]:
 def unescape(field: bytes) -> bytes:
     """Undo the octal escapes (space, tab, newline, backslash) of /proc/self/mountinfo."""
     return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), field)
-
-

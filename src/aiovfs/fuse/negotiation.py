@@ -24,12 +24,7 @@ OLDEST_MINOR = 23  # Linux 3.15: the first with a 64-byte init_out; older ones w
 MAX_PAGES_LIMIT = 0xFFFF
 DEFAULT_MAX_PAGES = 32
 
-ALWAYS = (
-    InitFlags.ASYNC_READ
-    | InitFlags.BIG_WRITES
-    | InitFlags.MAX_PAGES
-    | InitFlags.HAS_EXPIRE_ONLY
-)
+ALWAYS = InitFlags.ASYNC_READ | InitFlags.BIG_WRITES | InitFlags.MAX_PAGES | InitFlags.HAS_EXPIRE_ONLY
 BY_OPTION = {
     "parallel_dirops": InitFlags.PARALLEL_DIROPS,
     "async_dio": InitFlags.ASYNC_DIO,

@@ -31,7 +31,7 @@ class Option:
 
     name: str
     type: type
-    default: Any
+    default: bool | int | float | str
     where: str
     summary: str
     flag: int = 0
@@ -138,10 +138,10 @@ def checked(option: Option, value: Any) -> Any:
     """The value in the option's type; `OptionError` says what was expected."""
     if option.type is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, option.type) and (option.type is bool or not isinstance(value, bool)):
-        if option.type is not str and value < 0:
-            raise OptionError(f"mount option {option.name}={value!r}: must not be negative")
-        if option.type is str and "\0" in value:
-            raise OptionError(f"mount option {option.name}={value!r}: must not contain NUL")
-        return value
-    raise OptionError(f"mount option {option.name}={value!r}: expected {option.type.__name__}")
+    if not isinstance(value, option.type) or (isinstance(value, bool) and option.type is not bool):
+        raise OptionError(f"mount option {option.name}={value!r}: expected {option.type.__name__}")
+    if isinstance(value, int | float) and value < 0:
+        raise OptionError(f"mount option {option.name}={value!r}: must not be negative")
+    if isinstance(value, str) and "\0" in value:
+        raise OptionError(f"mount option {option.name}={value!r}: must not contain NUL")
+    return value

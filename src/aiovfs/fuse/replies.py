@@ -14,7 +14,7 @@ __all__ = ["Attributes", "DirEntry", "Entry", "Opened", "Statfs"]
 class Reply:
     """Equality and a readable repr over `__slots__`."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -127,7 +127,7 @@ class Entry(Reply):
 
     @classmethod
     def negative(cls, timeout: float) -> Entry:
-        """"No such name", to be remembered by the kernel for `timeout` seconds."""
+        """ "No such name", to be remembered by the kernel for `timeout` seconds."""
         return cls(0, Attributes(0, 0, timeout=0.0), timeout=timeout)
 
 

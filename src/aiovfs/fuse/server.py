@@ -44,7 +44,7 @@ from aiovfs.fuse.handlers import Operations
 from aiovfs.fuse.negotiation import Features, negotiate
 from aiovfs.fuse.notifier import Notifier
 from aiovfs.fuse.options import Settings, parse_options
-from aiovfs.fuse.protocol import HEADER_OUT_SIZE, DECODERS, decode, decoders_for, reply_header
+from aiovfs.fuse.protocol import DECODERS, HEADER_OUT_SIZE, decode, decoders_for, reply_header
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.fuse.protocol.trace import trace_reply, trace_request
 
@@ -98,7 +98,7 @@ class Session:
         self._queued_bytes = 0
         self._has_space = anyio.Event()
         self._unknown_opcodes: set[int] = set()
-        self._is_ending = False
+        self._must_end = anyio.Event()
         self._has_ended = anyio.Event()
         self._all_done = anyio.Event()
 
@@ -110,7 +110,7 @@ class Session:
         May be called from anywhere: a handler, another task, another thread or loop, a signal handler. Returns at
         once; False when the session's loop has ended already. `wait` waits for the end.
         """
-        return self._token.run_soon(self._start_ending)
+        return self._token.run_soon(self._must_end.set)
 
     async def wait(self) -> None:
         """Return when the session has ended: unmounted, and every accepted request was answered."""
@@ -126,14 +126,13 @@ class Session:
         """Answer INIT and start to serve. Raises `ProtocolError`, `DeviceGone`, or what `Operations.init` raised."""
         self._group = group
         request = await self._first_request()
-        reply, self.features = negotiate(
-            request, self.settings, has_readdirplus=self._dispatcher.has_readdirplus
-        )
+        reply, self.features = negotiate(request, self.settings, has_readdirplus=self._dispatcher.has_readdirplus)
         await self.operations.init(self)
         body = reply.pack()
         self._device.write((reply_header(request.unique, HEADER_OUT_SIZE + len(body)), body))
         self._decoders = decoders_for(self.features.agreed)
         self._add_reader()
+        group.start_soon(self._unmount_when_told)
 
     async def _first_request(self) -> m.Init:
         while True:
@@ -148,15 +147,11 @@ class Session:
             trace_log.info("%s", trace_request(request))
         return request
 
-    def _start_ending(self) -> None:
-        if not self._is_ending and not self._has_ended.is_set():
-            self._is_ending = True
-            self._group.start_soon(self._unmount_and_end)
-
-    async def _unmount_and_end(self) -> None:
+    async def _unmount_when_told(self) -> None:
         """Detach the mount while we still serve, then end; files that are in use keep it until the device closes."""
         with anyio.CancelScope(shield=True):
-            if self.mountpoint is not None:
+            await self._must_end.wait()
+            if self.mountpoint is not None and not self._has_ended.is_set():
                 await anyio.to_thread.run_sync(detach, self.mountpoint)
             self._end()
 
@@ -164,7 +159,7 @@ class Session:
         """No more requests are read. Wake everybody who waits for one."""
         if self._has_ended.is_set():
             return
-        self._is_ending = True
+        self._must_end.set()
         self._has_ended.set()
         self._readable.wake()
         self._has_space.set()
@@ -177,9 +172,7 @@ class Session:
     async def close(self) -> None:
         """End in order, also when the calling task was cancelled; returns when nothing of the session is left."""
         with anyio.CancelScope(shield=True):
-            if not self._is_ending:
-                self._is_ending = True
-                await self._unmount_and_end()
+            self._must_end.set()
             await self._has_ended.wait()
             with anyio.move_on_after(self.settings["grace"]):
                 await self._all_done.wait()
@@ -190,6 +183,8 @@ class Session:
                 with anyio.move_on_after(self.settings["grace"]):
                     await self._all_done.wait()
             self.abandon()
+            if self.mountpoint is not None:
+                await anyio.to_thread.run_sync(detach_if_dead, self.mountpoint)
             await self.operations.destroy()
 
     def abandon(self) -> None:
@@ -491,10 +486,14 @@ def detach(directory: str) -> None:
         return
 
 
+def detach_if_dead(directory: str) -> None:
+    """Clean up behind a connection that was aborted (fusectl), which leaves the mountpoint without a server."""
+    if mountpoint.is_stale(directory):
+        detach(directory)
+
+
 @asynccontextmanager
-async def mount(
-    operations: Operations, directory: str | os.PathLike[str], **options: Any
-) -> AsyncIterator[Session]:
+async def mount(operations: Operations, directory: str | os.PathLike[str], **options: Any) -> AsyncIterator[Session]:
     """Mount `operations` at `directory` and serve until the block is left.
 
     The block is entered when the file system answers; an unmount from outside does not end the block (use
@@ -509,7 +508,7 @@ async def mount(
     if given is not None:
         fd, mounted_at = given, None
     else:
-        mounted_at = os.path.abspath(path)
+        mounted_at = await anyio.to_thread.run_sync(os.path.realpath, path)
         fd = await anyio.to_thread.run_sync(partial(mountpoint.mount, mounted_at, settings))
     device = Device(fd, max_write=settings["max_write"])
     session = Session(operations, device, mounted_at, settings)

@@ -14,14 +14,12 @@ from __future__ import annotations
 import itertools
 import socket
 from dataclasses import dataclass
-from typing import Any
 
 import anyio
 
 from aiovfs.fuse.protocol import encode_request
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.fuse.protocol.flags import InitFlags
-
 
 __all__ = ["FakeKernel", "FakeReply"]
 
@@ -41,7 +39,9 @@ class FakeReply:
 class FakeKernel:
     """The kernel's end of one connection."""
 
-    def __init__(self, *, major: int = 7, minor: int = 45, flags: int = int(ALL_FLAGS), max_readahead: int = 1 << 20) -> None:
+    def __init__(
+        self, *, major: int = 7, minor: int = 45, flags: int = int(ALL_FLAGS), max_readahead: int = 1 << 20
+    ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, RECEIVE)
@@ -103,7 +103,5 @@ class FakeKernel:
     def __enter__(self) -> FakeKernel:
         return self
 
-    def __exit__(self, *exc: Any) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
-
-
