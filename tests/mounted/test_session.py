@@ -124,11 +124,13 @@ async def test_fifty_mounts_in_a_row_leave_nothing_behind(directory: Path) -> No
         async with fuse.mount(OneFile(), directory):
             assert await outside((directory / "file").read_bytes) == OneFile.content
 
-    await cycle()
-    before = (len(os.listdir("/proc/self/fd")), threading.active_count())
+    for _ in range(3):
+        await cycle()
+    fds, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     for _ in range(50):
         await cycle()
-    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) <= before
+    assert len(os.listdir("/proc/self/fd")) == fds
+    assert threading.active_count() <= threads + 2  # the pool of worker threads may still grow a little
 
 
 async def test_an_unmount_from_outside_ends_serve(directory: Path) -> None:
@@ -155,9 +157,8 @@ async def test_leaving_the_block_while_files_are_open_detaches_and_their_users_g
     async with fuse.mount(OneFile(), directory):
         fd = await outside(os.open, directory / "file", os.O_RDONLY)
     assert not mountpoint.is_mounted(str(directory))
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match=r"not connected|abort"):
         await outside(os.pread, fd, 5, 0)
-    assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
     with contextlib.suppress(OSError):  # close(2) frees the descriptor, and says that it could not flush
         os.close(fd)
 

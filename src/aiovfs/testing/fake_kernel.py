@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import socket
 from dataclasses import dataclass
+from typing import Self
 
 import anyio
 
@@ -100,7 +101,7 @@ class FakeKernel:
         self._ours.close()
         self._theirs.close()
 
-    def __enter__(self) -> FakeKernel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
