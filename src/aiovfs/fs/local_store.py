@@ -112,8 +112,7 @@ class LocalStore(Store):
 
     async def copy(self, old: str, new: str) -> None:
         self._check_writable(new)
-        if old != new:
-            await disk.run(replace_by_copy, self._full(old), self._full(new), False, None)
+        await disk.run(replace_by_copy, self._full(old), self._full(new), False, None)
 
     async def rename(self, old: str, new: str) -> None:
         self._check_writable(old)
@@ -378,6 +377,8 @@ def replace_by_copy(source: str, target: str, exclusive: bool, progress: Callabl
         else:
             if exclusive:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+            if os.path.samestat(known, os.fstat(reading)):
+                return
             if stat.S_ISDIR(known.st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
             mode = stat.S_IMODE(known.st_mode)

@@ -332,8 +332,8 @@ class Tree:
         """Move a node, replacing a file by a file or an empty directory by a directory, in one step."""
         paths.check_rename(old, new)
         old_parent, old_name = self.parent_of(old)
-        node = self.find(old)
         new_parent, new_name = self.parent_of(new)
+        node = self.find(old)
         replaced = new_parent.children.get(new_name)
         if replaced is node:
             return
