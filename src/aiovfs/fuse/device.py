@@ -7,6 +7,7 @@ again (fresh memory costs 2 µs per page), laid out so that the payload of a WRI
 from __future__ import annotations
 
 import errno
+import io
 import mmap
 import os
 import weakref
@@ -39,6 +40,8 @@ class Device:
         self.max_write = max_write
         os.set_blocking(fd, False)
         os.set_inheritable(fd, False)
+        # FileIO says "nothing there" with None, where os.readv raises: an exception costs more than the system call.
+        self._readinto = io.FileIO(fd, "r+b", closefd=False).readinto
         self._spare: list[memoryview] = []
         _open_devices.add(self)
 
@@ -59,18 +62,20 @@ class Device:
         """
         while True:
             try:
-                length = os.readv(self.fd, (buffer,))
-            except BlockingIOError:
-                return 0
+                length = self._readinto(buffer)
             except OSError as exc:
                 if exc.errno in (errno.ENOENT, errno.EINTR):
                     continue  # the request was withdrawn between its wake-up and our read
                 if exc.errno in (errno.ENODEV, errno.ECONNABORTED, errno.ENOTCONN, errno.ECONNRESET, errno.EBADF):
                     raise DeviceGone(os.strerror(exc.errno)) from None
                 raise
-            if length == 0:
-                raise DeviceGone("end of file")
-            return length
+            except ValueError:
+                raise DeviceGone("the device was closed") from None
+            if length:
+                return length
+            if length is None:
+                return 0
+            raise DeviceGone("end of file")
 
     def write(self, buffers: Sequence[Buffer]) -> bool:
         """Write one reply; False when the kernel no longer waits for it. Other errors raise `OSError`."""

@@ -94,6 +94,7 @@ def attribute_fields(a: Attributes) -> tuple[int, ...]:
     )
 
 
+@functools.lru_cache(maxsize=64)
 def timeout_fields(seconds: float) -> tuple[int, int]:
     """Whole seconds and nanoseconds of a time-out; `inf` and negative numbers are brought into range."""
     if seconds <= 0:

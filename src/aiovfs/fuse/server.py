@@ -283,14 +283,22 @@ class Session:
         return len(self._queue) >= QUEUED_REQUESTS or self._queued_bytes >= QUEUED_BYTES
 
     def _drain(self) -> tuple[Waiting | None, bool]:
-        """Serve what is there: (the handler that waits, False), or (None, is there nothing left to read)."""
+        """Serve what is there: (the handler that waits, False), or (None, is there nothing left to read).
+
+        With one client the next request comes when the client has run: it is worth yielding before the look that
+        would find nothing. `yields_first` remembers whether that was so the last time.
+        """
         read = self._device.read
         has_yielded = False
+        yields_first = False
         budget = REQUESTS_PER_DRAIN
         deadline = time.monotonic() + SECONDS_PER_DRAIN
         while budget:
             if self._is_full:
                 return None, True
+            if yields_first and not has_yielded:
+                os.sched_yield()
+                has_yielded = True
             length = read(self._buffer)
             if not length:
                 if has_yielded:
@@ -298,6 +306,7 @@ class Session:
                 os.sched_yield()
                 has_yielded = True
                 continue
+            yields_first = has_yielded
             has_yielded = False
             waiting = self._receive(self._buffer[:length])
             if waiting is not None:
