@@ -81,6 +81,12 @@ MakeVFS = Callable[..., Any]
 
 
 @pytest.fixture
+def harness() -> type[Harness]:
+    """The class itself, for tests that run their own loops."""
+    return Harness
+
+
+@pytest.fixture
 def make_vfs(tmp_path: Path) -> MakeVFS:
     """`async with make_vfs(store, **options) as vfs`."""
 
@@ -102,6 +108,13 @@ async def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     (tmp_path / "root").mkdir()
     url = f"memory://mount-tests-{next(_numbers)}" if request.param == "memory" else str(tmp_path / "root")
     async with await open_store(url) as store:
+        yield store
+
+
+@pytest.fixture
+async def memory_store() -> AsyncIterator[Store]:
+    """An empty store that works in place, keeps attributes, and costs nothing to ask."""
+    async with await open_store(f"memory://mount-tests-{next(_numbers)}") as store:
         yield store
 
 

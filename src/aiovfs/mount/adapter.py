@@ -318,7 +318,7 @@ class Adapter(fuse.Operations):
         child = directory.children.get(dirent.name)
         if directory.is_unlinked or (child is None and opened.read_at < directory.changed_at):
             return None  # perhaps removed since the listing was made: let the kernel look it up
-        if info.kind is Kind.FILE and info.size is None and (child is None or child.size is None):
+        if info.kind is Kind.FILE and info.size is None:
             return None
         return self._entry(self.vfs.note(directory, dirent.name, info, dirent.checked_at))
 

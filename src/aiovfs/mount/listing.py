@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterator
 
-from aiovfs.fs.info import Info, Kind
+from aiovfs.fs.info import Info
 from aiovfs.mount.names import encode_name
 
 __all__ = ["HiddenNames", "Listing"]
@@ -84,11 +83,3 @@ class Listing:
     def discard(self, name: bytes) -> None:
         """We removed `name`."""
         self._entries.pop(name, None)
-
-    def count(self, kind: Kind) -> int:
-        return sum(info.kind is kind for info in self._entries.values())
-
-
-def renamed(info: Info, name: bytes) -> Info:
-    """The same file under another name."""
-    return dataclasses.replace(info, name=name.decode("utf-8", "surrogateescape"))

@@ -7,6 +7,7 @@ no upload puts a file back under a name that it just lost.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import stat
@@ -19,7 +20,7 @@ from aiovfs.fs.info import Info, Kind
 from aiovfs.mount.errors import error
 from aiovfs.mount.files import OpenFile, RemoteFile
 from aiovfs.mount.inode import NEVER, Inode
-from aiovfs.mount.listing import Listing, renamed
+from aiovfs.mount.listing import Listing
 from aiovfs.mount.names import check_name, decode_name
 from aiovfs.mount.readahead import Readahead
 
@@ -298,7 +299,11 @@ class Namespace:
             # What was replaced is still in the store until the upload; who removes the file before must remove that.
             source.staged.is_stored = source.staged.is_stored or replaces_stored
         vfs.note_change(directory, name, None)
-        vfs.note_change(new_directory, new_name, renamed(source.info(), new_name))
+        info = source.info()
+        if source.is_moved:
+            # The copy's version is not known. Without a size, a listing answers no look-up of it.
+            info = dataclasses.replace(info, size=None, fingerprint=None)
+        vfs.note_change(new_directory, new_name, info)
 
     def _outdate(self, source: Inode) -> None:
         """Copies may have other fingerprints than what they were made of."""

@@ -87,6 +87,10 @@ class Faults:
         """Answer the next requests of this kind with these exceptions, one each."""
         self._failures.setdefault(operation, []).extend(exceptions)
 
+    def reset(self) -> None:
+        """Nothing fails any more."""
+        self._failures.clear()
+
     def hold(self, operation: str) -> Gate:
         """Make requests of this kind wait at a gate, from now until it is opened."""
         gate = self._gates[operation] = Gate()
