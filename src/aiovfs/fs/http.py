@@ -28,6 +28,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import anyio
 from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.spec import AbstractBufferedFile
 
 from aiovfs._loop.companion import current_loop
 from aiovfs.errors import MissingPackageError, StaleError, UnsupportedError
@@ -37,6 +38,7 @@ from aiovfs.fs.failures import error_for_status, translate
 from aiovfs.fs.ranges import ByteRange, parse_content_range, to_header
 from aiovfs.fs.registry import redact
 from aiovfs.fs.retries import retrying
+from aiovfs.fs.sync import blocking
 
 if TYPE_CHECKING:
     import aiohttp
@@ -298,6 +300,8 @@ class HTTPFileSystem(AsyncFileSystem):
                 return (await answer.read())[start:end]
             raise _failed(answer, url)
 
+    read_range = blocking("_read_range")
+
     async def _open_stream(self, path: str, fingerprint: str | None, size: int | None) -> ByteStream:
         return ByteStream(self, path, fingerprint, size)
 
@@ -337,6 +341,10 @@ class HTTPFileSystem(AsyncFileSystem):
                         callback.absolute_update(position)
 
             await self._retry(rpath, attempt)
+
+    def _open(self, path: str, mode: str = "rb", block_size: int | str | None = None, **kwargs: Any) -> HTTPFile:
+        """A synchronous file, for fsspec's `open`. Only for reading, and only where the server tells sizes."""
+        return HTTPFile(self, path, mode, block_size=block_size or "default", **kwargs)
 
     # Requests
 
@@ -383,6 +391,22 @@ class HTTPFileSystem(AsyncFileSystem):
             return await self.get_client(**options)
         options.setdefault("connector", aiohttp.TCPConnector(limit=0, limit_per_host=self.connections))
         return aiohttp.ClientSession(**options)
+
+
+class HTTPFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
+    """What `HTTPFileSystem.open` returns: fsspec's buffered file over ranges of one version."""
+
+    def __init__(self, fs: HTTPFileSystem, path: str, mode: str = "rb", **kwargs: Any) -> None:
+        if mode != "rb":
+            raise OSError(errno.EROFS, "web servers are read-only here", redact(path))
+        super().__init__(fs, path, mode, **kwargs)
+        if self.size is None:
+            raise UnsupportedError(f"{redact(path)} does not tell its size; read it with cat_file")
+        self._fingerprint = quirks.normalise(self.details, name="").fingerprint
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        data: bytes = self.fs.read_range(self.path, start, end, fingerprint=self._fingerprint, size=self.size)
+        return data
 
 
 class ByteStream:

@@ -383,3 +383,12 @@ def test_synchronous_callers_are_served(nginx: Nginx, tree: Path) -> None:
     assert fs.cat_file(url + "/data.bin") == CONTENT
     assert fs.isdir(url)
     assert not fs.exists(url + "/nothing")
+
+
+def test_a_file_is_opened_for_fsspecs_users_and_reads_little(proxy: Proxy) -> None:
+    fs = HTTPFileSystem(skip_instance_cache=True)
+    with fs.open(f"{proxy.url}/tree/data.bin", "rb", block_size=4096, cache_type="bytes") as file:
+        file.seek(500_000)
+        assert file.read(100) == CONTENT[500_000:500_100]
+        assert file.size == len(CONTENT)
+    assert proxy.received < 50_000
