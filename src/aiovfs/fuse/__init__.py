@@ -71,6 +71,7 @@ from aiovfs.fuse.protocol.messages import (
 from aiovfs.fuse.protocol.messages import Statfs as StatfsRequest
 from aiovfs.fuse.replies import Attributes, DirEntry, Entry, Opened, Statfs
 from aiovfs.fuse.server import Session, mount, serve, unmount
+from aiovfs.types import FileHandle, NodeId
 
 __all__ = [
     "OPTIONS",
@@ -84,6 +85,7 @@ __all__ = [
     "Entry",
     "Fallocate",
     "Features",
+    "FileHandle",
     "Flush",
     "Fsync",
     "Fsyncdir",
@@ -99,6 +101,7 @@ __all__ = [
     "Lseek",
     "Mkdir",
     "Mknod",
+    "NodeId",
     "Notifier",
     "Open",
     "Opendir",
