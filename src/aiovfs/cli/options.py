@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,7 @@ def read_storage_options(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        text = click.get_text_stream("stdin").read() if path == "-" else Path(path).read_text()
+        text = sys.stdin.read() if path == "-" else Path(path).read_text()
         options = json.loads(text)
     except OSError as error:
         raise OptionError(f"--storage-options {path}: {error.strerror}") from None

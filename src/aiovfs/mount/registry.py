@@ -303,7 +303,7 @@ def _read(path: Path, *, uid: int) -> Record | None:
 
 
 def _write(path: Path, record: Record) -> None:
-    part = path.with_suffix(f".{record.pid}.part")
+    part = path.with_suffix(".part")
     part.write_text(json.dumps(asdict(record)))
     part.replace(path)
 

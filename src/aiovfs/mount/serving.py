@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from aiovfs.errors import MountError
+from aiovfs.errors import MountError, StoreError
 from aiovfs.mount import registry
 from aiovfs.mount.frames import single_leaf
 from aiovfs.mount.spec import MountSpec
@@ -92,13 +92,17 @@ async def serve(
 
     options = MountOptions.build(spec.options)
     await anyio.to_thread.run_sync(prepare, spec)
-    store = await open_store(
-        spec.target,
-        root=spec.root,
-        read_only=options.read_only,
-        client=spec.client,
-        storage_options=spec.storage_options,
-    )
+    try:
+        store = await open_store(
+            spec.target,
+            root=spec.root,
+            read_only=options.read_only,
+            client=spec.client,
+            storage_options=spec.storage_options,
+        )
+    except NotADirectoryError as error:
+        url = spec.display_url
+        raise StoreError(f"{url} is not a directory", url=url, hint="mount the directory that it is in") from error
     registration: registry.Registration | None = None
     try:
         async with anyio.create_task_group() as tasks:

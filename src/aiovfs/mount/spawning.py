@@ -54,9 +54,9 @@ class ChildServer:
         """Mount. Raises what went wrong in the child, and `UnpicklableError` when the spec could not travel."""
         payload = self.spec.pickled()
         ours, theirs = socket.socketpair()
-        with theirs:
+        try:
             # URL and directory are arguments for people who read `ps`; the child takes its orders from the socket.
-            self._process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 [sys.executable, "-c", BOOTSTRAP, str(theirs.fileno()), self.url, self.spec.directory],
                 stdin=subprocess.DEVNULL,
                 stdout=self._log or subprocess.DEVNULL,
@@ -64,6 +64,14 @@ class ChildServer:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
+        except OSError as error:
+            ours.close()
+            raise MountError(
+                f"no process can be started to serve {self.spec.directory}: {sys.executable}: {error.strerror}",
+                mountpoint=self.spec.directory,
+            ) from error
+        finally:
+            theirs.close()
         self._control = ours
         try:
             ours.settimeout(START_TIMEOUT)
@@ -87,6 +95,8 @@ class ChildServer:
             threading.Thread(target=self._listen, name=f"aiovfs {self.spec.directory}", daemon=True).start()
         else:
             ours.close()
+            # From now on nobody's child; otherwise Popen complains that it still runs when we end.
+            process.returncode = 0
 
     def request_stop(self) -> None:
         """Ask the child to unmount and to drain."""
