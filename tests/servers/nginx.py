@@ -54,7 +54,8 @@ class Nginx:
     """`files` is served at `url`; `site("whole")` is the URL of the same files with another habit.
 
     Sites: unlisted (403 for directories), whole (answers ranges with 200), gzip (compresses), anonymous (no ETag),
-    undated (neither ETag nor date), locked (403), broken (500), busy (503), headless (no HEAD), moved (redirects), loop.
+    undated (neither ETag nor date), locked (403), broken (500), busy (503), headless (no HEAD), moved (redirects),
+    loop.
     """
 
     def __init__(self, lab: Path) -> None:

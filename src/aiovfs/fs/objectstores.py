@@ -182,6 +182,13 @@ class PinnedStore(ObjectStore):
         )
         return data
 
+    async def _remove_foreign_marker(self, path: str) -> None:
+        if not hasattr(self.fs, "_remove_marker_object"):
+            # obstore cannot name an object whose key ends in a slash.
+            await super()._remove_foreign_marker(path)
+        elif not await self._call("remove_marker_object", self._full(path), about=path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
     async def upload(
         self, source: str, path: str, *, exclusive: bool = False, progress: Progress | None = None
     ) -> Info:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
+import fsspec.config
 import pytest
 from servers import Proxy, S3Server, free_port
 from servers.s3 import storage_options
@@ -292,3 +295,32 @@ async def test_a_bucket_that_vanished_is_an_error_and_not_an_empty_directory(
     with pytest.raises(OSError, match="does not exist any more") as caught:
         await store.list("")
     assert not isinstance(caught.value, FileNotFoundError)
+
+
+# Choosing
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, "obstore"), ({"config_kwargs": {"user_agent": "x"}}, "s3fs"), ({"config": {"region": "x"}}, "obstore")],
+)
+async def test_without_a_choice_the_client_that_understands_the_options_is_taken(
+    s3_server: S3Server, bucket: str, client: str, options: dict[str, Any], expected: str
+) -> None:
+    async with await open_store(f"s3://{bucket}", storage_options={**s3_server.storage_options, **options}) as store:
+        assert expected in type(store.fs).__module__
+
+
+async def test_obstore_is_not_made_to_ignore_an_option(s3_server: S3Server, bucket: str, client: str) -> None:
+    options = {**s3_server.storage_options, "config_kwargs": {"user_agent": "x"}}
+    with pytest.raises(StoreError, match="user_agent"):
+        await open_store(f"s3://{bucket}", client="obstore", storage_options=options)
+
+
+async def test_fsspecs_environment_is_heeded(
+    s3_server: S3Server, bucket: str, client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSSPEC_S3", json.dumps(s3_server.storage_options))
+    monkeypatch.setitem(fsspec.config.conf, "s3", s3_server.storage_options)
+    async with await open_store(f"s3://{bucket}", client=client) as store:
+        assert await store.list("") == []
