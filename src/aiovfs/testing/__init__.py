@@ -1,0 +1,4 @@
+"""What authors of file systems and our own tests share.
+
+`fake_kernel` is a kernel to script, `fake_store` a store that fails on request, `strategies` draws requests from the table.
+"""

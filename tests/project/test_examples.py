@@ -1,0 +1,71 @@
+"""Every example runs, as its first lines say, on both loops where it takes one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from aiovfs.fuse import mountpoint
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TESTED = {"demo.py", "hello_fuse.py", "mount_from_python.py", "read_async.py"}
+
+
+def run(name: str, *arguments: str) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_has_a_test() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == TESTED
+
+
+@pytest.mark.mounted
+def test_the_demo_mounts_an_archive_and_a_memory_store() -> None:
+    output = run("demo.py")
+    assert "sea.txt:1:I must go down to the seas again" in output
+    assert "100,10000" in output
+    assert "first line\nsecond line\n" in output
+
+
+@pytest.mark.mounted
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_hello_fuse_shows_one_file_until_it_is_unmounted(tmp_path: Path, loop: str) -> None:
+    server = subprocess.Popen([sys.executable, str(EXAMPLES / "hello_fuse.py"), str(tmp_path), loop])
+    try:
+        deadline = time.monotonic() + 20
+        while not mountpoint.is_mounted(str(tmp_path)):
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert [path.name for path in tmp_path.iterdir()] == ["hello"]
+        assert (tmp_path / "hello").read_text() == "Hello from Python!\n"
+        mountpoint.unmount(str(tmp_path))
+        assert server.wait(20) == 0
+    finally:
+        server.kill()
+        server.wait()
+        if mountpoint.is_mounted(str(tmp_path)):
+            mountpoint.unmount(str(tmp_path), lazy=True)
+
+
+@pytest.mark.mounted
+def test_mount_from_python_writes_through_the_mount(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "mnt").mkdir()
+    output = run("mount_from_python.py", (tmp_path / "store").as_uri(), str(tmp_path / "mnt"))
+    assert "unmounted" in output
+    assert (tmp_path / "store" / "from-python.txt").read_text() == "written through the mount\n"
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_read_async_lists_sizes(tmp_path: Path, loop: str) -> None:
+    (tmp_path / "a.txt").write_text("12345")
+    (tmp_path / "b.txt").write_text("1")
+    assert run("read_async.py", str(tmp_path), loop).split() == ["5", "a.txt", "1", "b.txt"]
