@@ -7,6 +7,7 @@ refuses keys that end in a slash or have empty components.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,15 @@ from servers.process import ServerProcess, free_port, require_binary
 __all__ = ["S3Server", "storage_options"]
 
 KEY, SECRET = "test-key", "test-secret"
+
+# It writes an answer's head and body apart. With Nagle's algorithm the body then waits for the client's delayed
+# acknowledgement, 40 ms an answer.
+LOCALBUCKET = """
+import socketserver, sys
+socketserver.StreamRequestHandler.disable_nagle_algorithm = True
+import localbucket
+sys.exit(localbucket.main())
+"""
 
 
 def storage_options(endpoint: str) -> dict[str, Any]:
@@ -27,14 +37,15 @@ class S3Server:
     """Buckets are folders of `root`, so a test may look at them, or change them, behind the client's back."""
 
     def __init__(self, lab: Path) -> None:
-        binary = require_binary("localbucket", install="pip install localbucket")
+        require_binary("localbucket", install="pip install localbucket")
         self.root = lab / "buckets"
         self.root.mkdir(parents=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.storage_options = storage_options(self.url)
         self._numbers = itertools.count(1)
-        self._process = ServerProcess([binary, "--port", str(self.port), str(self.root)], self.port, lab / "output.log")
+        command = [sys.executable, "-c", LOCALBUCKET, "--port", str(self.port), str(self.root)]
+        self._process = ServerProcess(command, self.port, lab / "output.log")
 
     @property
     def env(self) -> Mapping[str, str]:
