@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 from fsspec.callbacks import DEFAULT_CALLBACK
+from obstore.exceptions import InvalidPathError
 from obstore.fsspec import FsspecStore
 from obstore.store import AzureStore, GCSStore, S3Store
 
@@ -67,8 +68,12 @@ class ObstoreFileSystem(FsspecStore):
     async def _probe(self, path: str) -> bool:
         """Whether any object is below `path`. An exception when the bucket is not there or refuses."""
         store, key = self._locate(path)
-        async for chunk in store.list(key or None, chunk_size=1):
-            return bool(chunk)
+        try:
+            async for chunk in store.list(key or None, chunk_size=1):
+                return bool(chunk)
+        except InvalidPathError:
+            # An object whose name obstore cannot say ("a//b") is an object, too.
+            return True
         return False
 
     async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
@@ -85,7 +90,11 @@ class ObstoreFileSystem(FsspecStore):
     async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> Any:
         bucket, key = self._split_path(path)
         store = self._construct_store(bucket)
-        result = await store.list_with_delimiter_async(key or None)
+        try:
+            result = await store.list_with_delimiter_async(key or None)
+        except InvalidPathError as exc:
+            text = f"{str(exc).partition(chr(10))[0]}; obstore cannot list such names, the client 's3fs' can"
+            raise OSError(errno.EINVAL, text, path) from exc
         entries = [
             {"name": f"{bucket}/{prefix}", "type": "directory", "size": None} for prefix in result["common_prefixes"]
         ]
