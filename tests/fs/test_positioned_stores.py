@@ -331,6 +331,29 @@ async def test_copy_makes_a_file_of_its_own(store: Store) -> None:
     assert await read(store, "b") == b"content"
 
 
+async def test_a_file_that_is_replaced_as_a_whole_is_a_new_one(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"new")
+    for replace in (lambda: store.upload(str(tmp_path / "source"), "a"), lambda: store.copy("other", "a")):
+        await write(store, "a", b"old")
+        await write(store, "other", b"new")
+        await store.set_attributes("a", mode=0o640)
+        file = await store.open_file("a", writable=False)
+        await replace()
+        assert await file.pread(9, 0) == b"old"
+        await file.aclose()
+        assert await read(store, "a") == b"new"
+        assert stat.S_IMODE((await store.info("a")).mode or 0) == 0o640
+
+
+async def test_replacing_a_symlink_leaves_what_it_leads_to_alone(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"new")
+    await write(store, "a", b"old")
+    await store.symlink("a", "l")
+    await store.upload(str(tmp_path / "source"), "l")
+    assert (await store.info("l")).kind is Kind.FILE
+    assert (await read(store, "a"), await read(store, "l")) == (b"old", b"new")
+
+
 async def test_usage_is_plausible(store: Store) -> None:
     usage = await store.usage()
     assert usage is not None

@@ -81,8 +81,7 @@ class MemoryStore(Store):
         full = self._full(path)
         content = await disk.run(read_file, source)
         with self._tree.lock:
-            file = self._tree.open(full, create=True, exclusive=exclusive)
-            file.replace(content)
+            file = self._tree.put(full, content, exclusive=exclusive)
         if progress is not None:
             progress(len(content))
         return file.info(paths.name_of(path))
@@ -113,9 +112,8 @@ class MemoryStore(Store):
         self._check_writable(new)
         with self._tree.lock:
             source = self._tree.find_file(self._full(old))
-            target = self._tree.open(self._full(new), create=True, mode=stat.S_IMODE(source.mode))
-            if target is not source:
-                target.replace(source.content)
+            if old != new:
+                self._tree.put(self._full(new), source.content, mode=stat.S_IMODE(source.mode))
 
     async def rename(self, old: str, new: str) -> None:
         self._check_writable(old)

@@ -297,6 +297,24 @@ class Tree:
             file.truncate(0)
         return file
 
+    def put(self, path: str, content: Buffer, *, mode: int = 0o644, exclusive: bool = False) -> File:
+        """A new file with all of `content` at `path`, in the place of a file (keeping its mode) or symlink.
+
+        Whoever has the old file open keeps it as it was.
+        """
+        parent, name = self.parent_of(path)
+        known = parent.children.get(name)
+        if known is not None and exclusive:
+            raise error(errno.EEXIST, path)
+        if isinstance(known, Directory):
+            raise error(errno.EISDIR, path)
+        made = File(stat.S_IMODE(known.mode) if isinstance(known, File) else mode)
+        made.replace(content)
+        if known is not None:
+            known.nlink -= 1
+        parent.add(name, made)
+        return made
+
     def make_directories(self, path: str) -> Directory:
         """The directory at `path`, made with all above it when absent."""
         node: Directory = self.root
