@@ -114,9 +114,9 @@ class Proxy:
         head = f"HTTP/1.1 {status} Weather\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{headers}\r\n"
         self._weather = Weather(answer=head.encode() + body, times=times, only=only)
 
-    def black_hole(self) -> None:
+    def black_hole(self, *, only: Callable[[Exchange], bool] = _every) -> None:
         """Accept connections and requests, and never say anything."""
-        self._weather = Weather(black_hole=True)
+        self._weather = Weather(black_hole=True, only=only)
 
     def refuse(self) -> None:
         """Refuse connections until `fair()`."""
