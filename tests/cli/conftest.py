@@ -151,4 +151,3 @@ def store(tmp_path: Path) -> Path:
     (directory / "sub" / "deep" / "ä ö.txt").write_bytes("ü".encode())
     (directory / "empty").mkdir()
     return directory
-

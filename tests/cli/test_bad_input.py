@@ -168,7 +168,7 @@ def test_help_imports_no_more_than_it_needs(shell: Any) -> None:
         "import sys\nfrom aiovfs.cli.main import main\nassert main(['--help']) == 0\n"
         f"print(sorted({heavy} & sys.modules.keys()), file=sys.stderr)"
     )
-    out, complaint = shell.python(code).communicate(timeout=20)
+    _, complaint = shell.python(code).communicate(timeout=20)
     assert complaint == "[]\n"
 
 

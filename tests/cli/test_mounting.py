@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +64,7 @@ def test_ready_line_as_json_names_the_serving_process(shell: Any, store: Path, m
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_foreground_mount_ends_in_order_on_a_signal(
-    shell: Any, store: Path, mnt: Path, number: signal.Signals
-) -> None:
+def test_foreground_mount_ends_in_order_on_a_signal(shell: Any, store: Path, mnt: Path, number: signal.Signals) -> None:
     process = shell.start("mount", store, mnt)
     assert "Ctrl-C" in process.stdout.readline()
     (mnt / "new").write_text("written")
@@ -89,8 +86,14 @@ def test_foreground_mount_ends_when_unmounted_from_elsewhere(shell: Any, store: 
 def test_background_mount_survives_the_end_of_the_session_that_made_it(shell: Any, store: Path, mnt: Path) -> None:
     # A shell that is a session leader of its own, as a terminal's is, and ends at once.
     command = " ".join(shell.command("mount", store, mnt, "-b"))
-    subprocess.run(["sh", "-c", command], start_new_session=True, env=shell.environment, check=True, timeout=30,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["sh", "-c", command],
+        start_new_session=True,
+        env=shell.environment,
+        check=True,
+        timeout=30,
+        stdout=subprocess.DEVNULL,
+    )
     assert os.getsid(record_of(mnt).pid) == record_of(mnt).pid
     assert (mnt / "hello.txt").exists()
 

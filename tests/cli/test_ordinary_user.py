@@ -25,7 +25,9 @@ pytestmark = pytest.mark.mounted
 
 UID = 54321
 BECOME = ("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups")
-ENTER = "mount --bind {home}/fuse /dev/fuse && mount --bind {home}/passwd /etc/passwd && echo ready && exec sleep infinity"
+ENTER = (
+    "mount --bind {home}/fuse /dev/fuse && mount --bind {home}/passwd /etc/passwd && echo ready && exec sleep infinity"
+)
 
 
 class OrdinaryUser:
