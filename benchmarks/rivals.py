@@ -6,6 +6,7 @@ install must cost one column of a table, not the whole run. Packages are therefo
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import venv
@@ -26,24 +27,25 @@ def requirements() -> list[str]:
 
 @cache
 def install() -> dict[str, str]:
-    """Make the environment if it is not there or is older than rivals.txt; what could not be installed, and why."""
-    stamp = ENVIRONMENT / "installed"
-    failures: dict[str, str] = {}
-    if stamp.exists() and stamp.stat().st_mtime >= REQUIREMENTS.stat().st_mtime:
-        for line in stamp.read_text().splitlines():
-            requirement, _, reason = line.partition("\t")
-            failures[requirement] = reason
-        return failures
+    """Make the environment unless it was made from these requirements; what could not be installed, and why."""
+    stamp = ENVIRONMENT / "installed.json"
+    wanted = requirements()
+    if stamp.exists():
+        made = json.loads(stamp.read_text())
+        if made["requirements"] == wanted:
+            known: dict[str, str] = made["failures"]
+            return known
     print(f"making {ENVIRONMENT} …", file=sys.stderr)
     venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    for requirement in requirements():
+    failures: dict[str, str] = {}
+    for requirement in wanted:
         command = [str(ENVIRONMENT / "bin/python"), "-m", "pip", "install", "--quiet", requirement]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             lines = [line for line in result.stderr.splitlines() if line.strip()] or ["pip said nothing"]
             failures[requirement] = next((line for line in lines if "error" in line.lower()), lines[-1]).strip()
             print(f"  {requirement}: {failures[requirement]}", file=sys.stderr)
-    stamp.write_text("".join(f"{requirement}\t{reason}\n" for requirement, reason in failures.items()))
+    stamp.write_text(json.dumps({"requirements": wanted, "failures": failures}))
     return failures
 
 
