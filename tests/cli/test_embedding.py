@@ -157,7 +157,7 @@ async def test_in_process_mount_serves_a_caller_that_runs_any_loop(store: Path, 
 @pytest.mark.parametrize("in_process", [False, True])
 def test_open_files_do_not_prevent_leaving_the_block(shell: Any, store: Path, mnt: Path, in_process: bool) -> None:
     with aiovfs.mount(str(store), mnt, in_process=in_process):
-        file = open(mnt / "hello.txt", "rb")
+        file = (mnt / "hello.txt").open("rb")
     assert not shell.is_mounted(mnt)
     with pytest.raises(OSError, match="not connected"):
         file.close()

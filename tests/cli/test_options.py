@@ -19,7 +19,7 @@ from aiovfs.errors import OptionError
         ("anon", {"anon": True}),
         ("anon=true,key=x", {"anon": True, "key": "x"}),
         ("a=1,b=2.5,c=null,d=text", {"a": 1, "b": 2.5, "c": None, "d": "text"}),
-        ('client_kwargs={"region_name":"x","n":[1,2]},anon', {"client_kwargs": {"region_name": "x", "n": [1, 2]}, "anon": True}),
+        ('kwargs={"region":"x","n":[1,2]},anon', {"kwargs": {"region": "x", "n": [1, 2]}, "anon": True}),
         ('a={"b":"}],\\""},c=1', {"a": {"b": '}],"'}, "c": 1}),
         ("list=[1,2],x", {"list": [1, 2], "x": True}),
         ('quoted="1,2"', {"quoted": "1,2"}),

@@ -158,10 +158,9 @@ def test_dead_mount_of_an_ordinary_user_is_replaced(user: OrdinaryUser) -> None:
 
 def test_busy_mount_of_an_ordinary_user_is_not_unmounted(user: OrdinaryUser) -> None:
     user.mount()
-    sleeper = subprocess.Popen(
-        ["nsenter", f"--mount=/proc/{user._space.pid}/ns/mnt", *BECOME, "sh", "-c", f"cd {user.mnt}; echo in; exec sleep 20"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    script = f"cd {user.mnt}; echo in; exec sleep 20"
+    command = ["nsenter", f"--mount=/proc/{user._space.pid}/ns/mnt", *BECOME, "sh", "-c", script]
+    sleeper = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert sleeper.stdout is not None
     assert sleeper.stdout.readline() == "in\n"
     done = user.aiovfs("umount", user.mnt)

@@ -182,14 +182,31 @@ def test_what_fails_is_reported_file_by_file_and_the_rest_is_copied(shell: Any, 
     assert not [name for _, _, names in os.walk(target) for name in names if name.endswith(".part")]
 
 
-def test_download_that_breaks_off_leaves_the_old_file(shell: Any, s3: Any, proxied: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("client", ["s3fs", "obstore"])
+def test_download_that_breaks_off_leaves_the_old_file(
+    shell: Any, s3: Any, proxied: Any, tmp_path: Path, client: str
+) -> None:
     bucket = s3.new_bucket()
+    s3.path(bucket, "large").write_bytes(b"x" * (1 << 20))
+    proxy = proxied(s3.port)
+    proxy.cut(after=100_000, only=lambda exchange: exchange.method == "GET" and "large" in exchange.target)
     target = tmp_path / "target"
     target.write_text("old")
-    done = shell("cp", f"s3://{bucket}/absent", target, check=False)
+    source = f"s3://{bucket}/large"
+    options = ("--client", client, "-o", f"endpoint_url={proxy.url}")
+    done = shell("cp", source, target, *options, check=False)
     assert done.returncode == 1
+    assert f"aiovfs: {source}: " in done.stderr
     assert target.read_text() == "old"
-    assert sorted(path.name for path in tmp_path.iterdir() if "part" in path.name) == []
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_absent_source_is_named(shell: Any, s3: Any, tmp_path: Path) -> None:
+    bucket = s3.new_bucket()
+    done = shell("cp", f"s3://{bucket}/absent", tmp_path / "target", check=False)
+    assert done.returncode == 1
+    assert f"aiovfs: s3://{bucket}/absent: " in done.stderr
+    assert not (tmp_path / "target").exists()
 
 
 def test_quiet_says_nothing(shell: Any, store: Path, tmp_path: Path) -> None:
