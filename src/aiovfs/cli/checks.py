@@ -198,7 +198,10 @@ def check_mounts() -> Iterator[Finding]:
     for row in registry.mounted_rows():
         if not row.is_ours:
             continue
-        if is_dead(row, registry.find_record(row)):
+        dead = is_dead(row, registry.find_record(row))
+        if dead is None:
+            yield Finding("mounts", "warn", f"{row.directory} does not answer", "look at the process that serves it")
+        elif dead:
             yield Finding("mounts", "warn", f"{row.directory} is dead", f"aiovfs umount {row.directory}")
         else:
             alive += 1

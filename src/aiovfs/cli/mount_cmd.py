@@ -41,7 +41,21 @@ def _flag(row: OptionRow) -> Callable[[F], F]:
         return click.option(f"{row.flag}/--no-{row.flag[2:]}", row.name, default=None, help=row.summary)
     kind = click.Choice(list(PRESETS)) if row.name == "preset" else str
     metavar = None if row.name == "preset" else row.kind.upper()
-    return click.option(row.flag, row.name, type=kind, metavar=metavar, default=None, help=row.summary)
+    text = row.summary + default_of(row)
+    return click.option(row.flag, row.name, type=kind, metavar=metavar, default=None, help=text)
+
+
+def default_of(row: OptionRow) -> str:
+    """For the help. The default itself stays the table's: a preset may have another."""
+    if row.default is None or row.kind not in ("time", "size", "mode", "number"):
+        return ""
+    forms: dict[str, Callable[[Any], str]] = {
+        "time": lambda seconds: f"{seconds:g}s",
+        "size": lambda size: ui.human_size(size).replace(" ", "").replace(".0", ""),
+        "mode": lambda mode: f"{mode:03o}",
+        "number": str,
+    }
+    return f" [default: {forms[row.kind](row.default)}]"
 
 
 @click.command()

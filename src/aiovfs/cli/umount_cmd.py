@@ -84,8 +84,11 @@ def find(directory: str) -> MountedRow:
     return row
 
 
-def is_dead(row: MountedRow, record: Record | None) -> bool:
-    """Whether nobody serves this mount any more. A server that hangs is not dead: its data may still be saved."""
+def is_dead(row: MountedRow, record: Record | None) -> bool | None:
+    """Whether nobody serves this mount any more; None when it does not answer.
+
+    A server that hangs is not dead: its data may still be saved.
+    """
     import threading
 
     from aiovfs.mount import registry
@@ -97,7 +100,7 @@ def is_dead(row: MountedRow, record: Record | None) -> bool:
     thread = threading.Thread(target=lambda: answers.append(registry.is_dead(row.directory)), daemon=True)
     thread.start()
     thread.join(LOOK_TIMEOUT)
-    return bool(answers) and answers[0]
+    return answers[0] if answers else None
 
 
 def busy(row: MountedRow) -> MountError:
