@@ -22,54 +22,36 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from types import CoroutineType
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 import anyio.to_thread
 
-from aiovfs._loop import LoopToken, Readable, is_being_cancelled, resume
-from aiovfs.errors import MountError, ProtocolError, ReplyError
+from aiovfs._loop import LoopToken, Readable, resume
+from aiovfs.errors import MountError, ProtocolError
 from aiovfs.fuse import interrupts, mountpoint
 from aiovfs.fuse.device import Device, DeviceGone
-from aiovfs.fuse.dispatch import Dispatcher, Reply, Route, pack_error
+from aiovfs.fuse.dispatch import Dispatcher
+from aiovfs.fuse.drain import Drain, Waiting, release
 from aiovfs.fuse.handlers import Operations
 from aiovfs.fuse.negotiation import Features, negotiate
 from aiovfs.fuse.notifier import Notifier
 from aiovfs.fuse.options import Settings, parse_options
-from aiovfs.fuse.protocol import DECODERS, HEADER_OUT_SIZE, decode, decoders_for, reply_header
+from aiovfs.fuse.protocol import HEADER_OUT_SIZE, decode, decoders_for, reply_header
 from aiovfs.fuse.protocol import messages as m
-from aiovfs.fuse.protocol.trace import trace_reply, trace_request
+from aiovfs.fuse.protocol.trace import trace_request
 
 __all__ = ["Session", "mount", "serve", "unmount"]
 
 log = logging.getLogger("aiovfs.fuse")
 trace_log = logging.getLogger("aiovfs.fuse.trace")
 
-REQUESTS_PER_DRAIN = 64
-SECONDS_PER_DRAIN = 0.001
-QUEUED_REQUESTS = 1024
-QUEUED_BYTES = 16 << 20
-SHORT_REQUEST = 8192  # a queued request up to this size is copied; a longer one keeps its buffer
 PARKED_TASKS = 16
-WITHOUT_REPLY = frozenset({m.Forget.opcode, m.BatchForget.opcode, m.Interrupt.opcode, m.NotifyReply.opcode})
-
-
-class Waiting(NamedTuple):
-    """A handler whose first step yielded: finish it in the task that ran that step."""
-
-    route: Route
-    request: m.Request
-    work: Coroutine[Any, Any, Any]
-    waiting_for: Any
-    buffer: memoryview | None
 
 
 class Session:
@@ -83,21 +65,19 @@ class Session:
         self.features: Features
         self._device = device
         self._dispatcher = Dispatcher(operations)
-        self._routes = self._dispatcher.routes
+        self._drain = Drain(
+            device,
+            self._dispatcher,
+            max_tasks=settings["max_tasks"],
+            trace=settings["trace"],
+            interrupt=self._interrupt,
+        )
         self._readable = Readable(device.fd)
         self._token = LoopToken()
-        self._decoders = DECODERS
-        self._buffer = device.take_buffer()
-        self._max_tasks: int = settings["max_tasks"]
-        self._tracing: bool = settings["trace"]
         self._group: anyio.abc.TaskGroup
         self._tasks = 0
         self._parked: list[anyio.Event] = []
-        self._waiting: dict[int, tuple[anyio.CancelScope, int]] = {}  # unique → scope and caller's thread
-        self._queue: deque[memoryview] = deque()
-        self._queued_bytes = 0
         self._has_space = anyio.Event()
-        self._unknown_opcodes: set[int] = set()
         self._must_end = anyio.Event()
         self._has_ended = anyio.Event()
         self._all_done = anyio.Event()
@@ -130,20 +110,20 @@ class Session:
         await self.operations.init(self)
         body = reply.pack()
         self._device.write((reply_header(request.unique, HEADER_OUT_SIZE + len(body)), body))
-        self._decoders = decoders_for(self.features.agreed)
+        self._drain.decoders = decoders_for(self.features.agreed)
         self._add_reader()
         group.start_soon(self._unmount_when_told)
 
     async def _first_request(self) -> m.Init:
         while True:
-            length = self._device.read(self._buffer)
+            length = self._device.read(self._drain.buffer)
             if length:
                 break
             await self._readable.wait()
-        request = decode(self._buffer[:length])
+        request = decode(self._drain.buffer[:length])
         if not isinstance(request, m.Init):
             raise ProtocolError(f"the first request was {type(request).__name__}, not INIT")
-        if self._tracing:
+        if self._drain.is_tracing:
             trace_log.info("%s", trace_request(request))
         return request
 
@@ -178,7 +158,7 @@ class Session:
                 await self._all_done.wait()
             if not self._all_done.is_set():
                 log.warning("%d handlers did not end within %s s; cancelled", self._tasks, self.settings["grace"])
-                for scope, _ in list(self._waiting.values()):
+                for scope, _ in list(self._drain.waiting.values()):
                     scope.cancel()
                 with anyio.move_on_after(self.settings["grace"]):
                     await self._all_done.wait()
@@ -241,29 +221,34 @@ class Session:
     async def _finish(self, waiting: Waiting, scope: anyio.CancelScope) -> None:
         """Run a handler that waits to its end, and answer. An interrupt cancels `scope`."""
         route, request, work, waiting_for, buffer = waiting
-        self._waiting[request.unique] = (scope, request.pid)
+        drain = self._drain
+        drain.waiting[request.unique] = (scope, request.pid)
         try:
             value = await resume(work, waiting_for)
-        except Exception as exc:
-            self._send(self._dispatcher.error_for(route, request, exc), request)
         except BaseException as exc:
-            self._send(pack_error(request.unique, errno.EINTR), request)
-            if not is_stray(exc, scope):
-                raise
+            drain.fail(route, request, exc, scope)
         else:
-            self._answer(route, request, value)
+            drain.answer(route, request, value)
         finally:
-            del self._waiting[request.unique]
+            del drain.waiting[request.unique]
             if release(request) and buffer is not None:
                 self._device.return_buffer(buffer)
 
     # Reading
 
+    def _start_queued(self) -> Waiting | None:
+        """Start requests that were held back, until one waits; then there is room to read more."""
+        if not self._drain.queue:
+            return None
+        waiting = self._drain.start_queued()
+        self._has_space.set()
+        return waiting
+
     async def _read(self) -> Waiting | None:
         """Serve requests until a handler waits; None when the session has ended."""
         while not self._has_ended.is_set():
             try:
-                waiting, is_drained = self._drain()
+                waiting, is_drained = self._drain.run()
             except DeviceGone:
                 self._end()
                 break
@@ -271,216 +256,30 @@ class Session:
                 return waiting
             if not is_drained:
                 await anyio.lowlevel.checkpoint()
-            elif self._is_full:
+            elif self._drain.is_full:
                 self._has_space = anyio.Event()
                 await self._has_space.wait()
             else:
                 await self._readable.wait()
         return None
 
-    @property
-    def _is_full(self) -> bool:
-        return len(self._queue) >= QUEUED_REQUESTS or self._queued_bytes >= QUEUED_BYTES
-
-    def _drain(self) -> tuple[Waiting | None, bool]:
-        """Serve what is there: (the handler that waits, False), or (None, is there nothing left to read).
-
-        With one client the next request comes when the client has run: it is worth yielding before the look that
-        would find nothing. `yields_first` remembers whether that was so the last time.
-        """
-        read = self._device.read
-        has_yielded = False
-        yields_first = False
-        budget = REQUESTS_PER_DRAIN
-        deadline = time.monotonic() + SECONDS_PER_DRAIN
-        while budget:
-            if self._is_full:
-                return None, True
-            if yields_first and not has_yielded:
-                os.sched_yield()
-                has_yielded = True
-            length = read(self._buffer)
-            if not length:
-                if has_yielded:
-                    return None, True
-                os.sched_yield()
-                has_yielded = True
-                continue
-            yields_first = has_yielded
-            has_yielded = False
-            waiting = self._receive(self._buffer[:length])
-            if waiting is not None:
-                return waiting, False
-            budget -= 1
-            if budget & 7 == 0 and time.monotonic() > deadline:
-                break
-        return None, False
-
-    def _receive(self, raw: memoryview) -> Waiting | None:
-        """Serve one request from the shared buffer, or queue it when too many handlers wait."""
-        try:
-            request = decode(raw, self._decoders)
-        except ProtocolError:
-            log.exception("a request of %d bytes cannot be decoded; answered EIO", len(raw))
-            if len(raw) >= 16:
-                self._device.write(pack_error(int.from_bytes(raw[8:16], "little"), errno.EIO))
-            return None
-        if len(self._waiting) >= self._max_tasks and request.opcode not in WITHOUT_REPLY:
-            release(request)
-            self._enqueue(raw)
-            return None
-        return self._start(request, self._buffer)
-
-    def _enqueue(self, raw: memoryview) -> None:
-        if len(raw) <= SHORT_REQUEST:
-            self._queue.append(memoryview(bytes(raw)))
-        else:
-            self._queue.append(raw)
-            self._buffer = self._device.take_buffer()
-        self._queued_bytes += len(raw)
-
-    def _start_queued(self) -> Waiting | None:
-        """Start queued requests until one waits."""
-        while self._queue:
-            raw = self._queue.popleft()
-            self._queued_bytes -= len(raw)
-            self._has_space.set()
-            waiting = self._start(decode(raw, self._decoders), None)
-            if waiting is not None:
-                return waiting
-        return None
-
-    def _start(self, request: m.Request, buffer: memoryview | None) -> Waiting | None:
-        """Run the first step of the handler, and answer if that was all."""
-        if self._tracing:
-            trace_log.info("%s", trace_request(request))
-        route = self._routes.get(request.opcode)
-        if route is None:
-            self._serve_without_route(request)
-            return None
-        try:
-            value = route.handler(request)
-            if type(value) is CoroutineType:
-                try:
-                    waiting_for = value.send(None)
-                except StopIteration as stop:
-                    value = stop.value
-                else:
-                    return Waiting(route, request, value, waiting_for, self._keep_buffer(request, buffer))
-        except Exception as exc:
-            self._send(self._dispatcher.error_for(route, request, exc), request)
-        except BaseException as exc:
-            self._send(pack_error(request.unique, errno.EINTR), request)
-            if not is_stray(exc):
-                raise
-        else:
-            self._answer(route, request, value)
-        if not release(request) and buffer is not None:
-            self._buffer = self._device.take_buffer()
-        return None
-
-    def _keep_buffer(self, request: m.Request, buffer: memoryview | None) -> memoryview | None:
-        """A waiting handler that looks at the payload keeps the buffer; reading goes on with another one."""
-        if buffer is None or getattr(request, "data", None) is None:
-            return None
-        self._buffer = self._device.take_buffer()
-        return buffer
-
-    def _serve_without_route(self, request: m.Request) -> None:
-        """What the session answers by itself: forgets, interrupts, and whatever the file system does not have."""
-        match request:
-            case m.Forget():
-                self.operations.forget(request.nodeid, request.nlookup)
-            case m.BatchForget():
-                for nodeid, count in request.items:
-                    self.operations.forget(nodeid, count)
-            case m.Interrupt():
-                self._interrupt(request.target)
-            case m.NotifyReply():
-                pass
-            case m.Destroy():
-                self._device.write(pack_error(request.unique, 0))
-            case _:
-                if isinstance(request, m.Unknown) and request.opcode not in self._unknown_opcodes:
-                    self._unknown_opcodes.add(request.opcode)
-                    log.info("opcode %d is newer than this library; answered ENOSYS", request.opcode)
-                self._send(pack_error(request.unique, errno.ENOSYS), request)
-
-    # Answering
-
-    def _answer(self, route: Route, request: m.Request, value: Any) -> None:
-        try:
-            reply = self._dispatcher.reply_for(route, request, value)
-        except ReplyError as exc:
-            reply = self._dispatcher.error_for(route, request, exc)
-            self._send(reply, request)
-            return
-        was_taken = self._send(reply, request)
-        if route.adds_lookup and route.name != "readdirplus":
-            self._dispatcher.count_lookup(value, 1 if was_taken else 0)
-
-    def _send(self, reply: Reply, request: m.Request) -> bool:
-        """Write a reply; False when the kernel no longer waits for it."""
-        if self._tracing:
-            trace_log.info("%s", trace_reply(reply))
-        try:
-            return self._device.write(reply)
-        except OSError as exc:
-            # The kernel refuses malformed replies with EINVAL; the request is still open and must be answered.
-            log.error("the kernel refused the reply to %r: %s; the caller gets EIO", request, exc)
-            return self._device.write(pack_error(request.unique, errno.EIO)) and False
-
     # Interrupts
 
     def _interrupt(self, unique: int) -> None:
         """A signal reached the caller of request `unique`: cancel its handler if the signal ends programs."""
-        waiting = self._waiting.get(unique)
+        waiting = self._drain.waiting.get(unique)
         if waiting is None:
-            self._interrupt_queued(unique)
+            self._drain.take_queued(unique, interrupts.must_stop)
         else:
             self._group.start_soon(self._watch_interrupted, unique, *waiting)
 
-    def _interrupt_queued(self, unique: int) -> None:
-        for raw in self._queue:
-            if int.from_bytes(raw[8:16], "little") == unique:
-                request = decode(raw, self._decoders)
-                if interrupts.must_stop(request.pid):
-                    self._queue.remove(raw)
-                    self._queued_bytes -= len(raw)
-                    self._send(pack_error(unique, errno.EINTR), request)
-                release(request)
-                return
-
     async def _watch_interrupted(self, unique: int, scope: anyio.CancelScope, tid: int) -> None:
         """Cancel as soon as an ending signal is pending: the kernel tells of the first signal only."""
-        while self._waiting.get(unique, (None,))[0] is scope:
+        while self._drain.waiting.get(unique, (None,))[0] is scope:
             if interrupts.must_stop(tid):
                 scope.cancel()
                 return
             await anyio.sleep(interrupts.LOOK_AGAIN_S)
-
-
-def release(request: m.Request) -> bool:
-    """Make a view of the session's buffer unusable, so that a handler that kept it fails instead of reading garbage.
-
-    False when something made of the view (an array, say) is still in use: then the buffer must not be used again.
-    """
-    data = getattr(request, "data", None)
-    if type(data) is memoryview:
-        try:
-            data.release()
-        except BufferError:
-            return False
-    return True
-
-
-def is_stray(exc: BaseException, scope: anyio.CancelScope | None = None) -> bool:
-    """A cancellation that nobody asked this task for: a handler awaited something that was itself cancelled."""
-    if not isinstance(exc, anyio.get_cancelled_exc_class()):
-        return False
-    if scope is not None and scope.cancel_called:
-        return False
-    return not is_being_cancelled()
 
 
 def detach(directory: str) -> None:
