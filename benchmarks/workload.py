@@ -58,8 +58,12 @@ def read_at_random(directory: Path) -> dict[str, float]:
 
 def find(directory: Path, expected: str) -> dict[str, float]:
     """Every file below /tree with its size, as `find -printf %s` does."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
     start, files = time.perf_counter(), 0
-    for folder, _, names in os.walk(directory / "tree"):
+    for folder, _, names in os.walk(directory / "tree", onerror=fail):
         for name in names:
             os.lstat(os.path.join(folder, name))
             files += 1
