@@ -49,7 +49,10 @@ class Work(Generic[T]):
         self._on_end = on_end
         self._task: asyncio.Task[T] | None = None
         self._cancel_asked = False
-        loop.call_soon_threadsafe(self._start, context=_context_for_asyncio())
+
+    def start(self) -> None:
+        """Have the loop begin. Apart from making it, so that whoever is told of the end knows the work by then."""
+        self._loop.call_soon_threadsafe(self._start, context=_context_for_asyncio())
 
     def cancel(self) -> None:
         """Ask the work to stop; it has stopped when `on_end` was called."""
@@ -183,6 +186,7 @@ def block_on(
     gate.acquire()
     work = Work(loop, func, args, kwargs, gate.release)
     try:
+        work.start()
         if timeout is not None:
             ended = gate.acquire(timeout=timeout)
         else:
@@ -207,6 +211,7 @@ async def run_on(loop: asyncio.AbstractEventLoop, func: Callable[..., Awaitable[
     token = LoopToken()
     ended = anyio.Event()
     work = Work(loop, func, args, kwargs, lambda: token.run_soon(ended.set))
+    work.start()
     try:
         await ended.wait()
     except BaseException:
