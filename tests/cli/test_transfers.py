@@ -209,6 +209,19 @@ def test_absent_source_is_named(shell: Any, s3: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "target").exists()
 
 
+def test_missing_target_directory_is_named(shell: Any, store: Path, tmp_path: Path) -> None:
+    done = shell("cp", store / "hello.txt", tmp_path / "nowhere/new", check=False)
+    assert done.returncode == 1
+    assert f"the directory {tmp_path}/nowhere does not exist" in done.stderr
+
+
+def test_symlink_is_copied_as_its_content_where_there_are_no_symlinks(shell: Any, s3: Any, store: Path) -> None:
+    bucket = s3.new_bucket()
+    (store / "link").symlink_to("hello.txt")
+    shell("cp", "-r", store, f"s3://{bucket}/up")
+    assert s3.path(bucket, "up/link").read_bytes() == b"hello\n"
+
+
 def test_quiet_says_nothing(shell: Any, store: Path, tmp_path: Path) -> None:
     done = shell("cp", "-q", store / "hello.txt", tmp_path / "copy")
     assert (done.stdout, done.stderr) == ("", "")

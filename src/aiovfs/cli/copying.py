@@ -210,6 +210,8 @@ async def download(source: End, path: str, progress: Any) -> None:
     if source.location.is_local and await run_sync(is_same_file, source.local_path, path):
         raise OSError(errno.EINVAL, "source and destination are the same file")
     folder, name = os.path.split(path)
+    if not await run_sync(os.path.isdir, folder):
+        raise FileNotFoundError(errno.ENOENT, f"the directory {folder} does not exist", folder)
     part = os.path.join(folder, f".{name[:200]}.{os.getpid()}.part")
     try:
         await source.store.download(source.path, part, progress=progress)

@@ -91,13 +91,13 @@ def is_dead(row: MountedRow, record: Record | None) -> bool | None:
     """
     import threading
 
-    from aiovfs.mount import registry
+    from aiovfs.fuse import mountpoint
 
     if record is not None:
         return not record.is_alive
     answers: list[bool] = []
     # A daemon thread, because the call returns only when the server answers; the end of the process ends it.
-    thread = threading.Thread(target=lambda: answers.append(registry.is_dead(row.directory)), daemon=True)
+    thread = threading.Thread(target=lambda: answers.append(mountpoint.is_stale(row.directory)), daemon=True)
     thread.start()
     thread.join(LOOK_TIMEOUT)
     return answers[0] if answers else None

@@ -13,7 +13,6 @@ by the start time of its process and does no harm.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -31,7 +30,6 @@ __all__ = [
     "find_record",
     "forget",
     "holders",
-    "is_dead",
     "mounted_rows",
     "record_directory",
     "register",
@@ -118,18 +116,6 @@ def find_mount(directory: str | os.PathLike[str]) -> MountedRow | None:
     if found is None and os.path.islink(path):
         return find_mount(os.path.join(os.path.dirname(path), os.readlink(path)))
     return found
-
-
-def is_dead(directory: str | os.PathLike[str]) -> bool:
-    """Whether a FUSE mount on this directory has lost its server ("Transport endpoint is not connected").
-
-    Asks the mount; call it from a thread when its server may hang.
-    """
-    try:
-        os.stat(directory)
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False
 
 
 def process_start(pid: int) -> int | None:
