@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import anyio
 import pytest
 from blockbuster import BlockBuster
 
+from aiovfs.aio import disk
 from aiovfs.errors import ClosedError, StaleError
 from aiovfs.fs import Kind, Store, open_store
 
@@ -391,13 +393,25 @@ async def test_a_closed_file_says_so_and_its_descriptor_is_never_reused(local: S
         await file.pread(1, 0)
 
 
-async def test_a_file_is_closed_when_the_last_call_on_it_has_ended(local: Store) -> None:
+async def test_a_file_is_closed_when_the_last_call_on_it_has_ended(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+    write_fully = disk.write_fully
+
+    def gated(fd: int, data: bytes, offset: int) -> int:
+        begun.set()
+        may_go_on.wait()
+        return write_fully(fd, data, offset)
+
+    monkeypatch.setattr(disk, "write_fully", gated)
     file = await local.open_file("a", writable=True, create=True)
     async with anyio.create_task_group() as group:
-        group.start_soon(file.pwrite, b"x" * 100_000, 0)
-        await anyio.lowlevel.checkpoint()
+        group.start_soon(file.pwrite, b"x", 0)
+        await anyio.to_thread.run_sync(begun.wait)
         await file.aclose()
-    assert (await local.info("a")).size in (0, 100_000)
+        may_go_on.set()
+    assert (await local.info("a")).size == 1
 
 
 async def test_a_fifo_is_listed_but_never_waited_for(local: Store, tmp_path: Path) -> None:
