@@ -19,7 +19,7 @@ pytestmark = pytest.mark.servers
 
 
 def make_s3fs(server: S3Server) -> Any:
-    # Cached by fsspec, as its users have it: collected in the middle of another loop, s3fs would close its session there.
+    # Cached by fsspec, as its users have it: collected while another loop runs, s3fs would close its session there.
     return s3fs.S3FileSystem(**server.storage_options)
 
 
