@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from aiovfs import fuse
 from aiovfs.errors import OptionError
-from aiovfs.fuse.dispatch import timeout_fields
 from aiovfs.fuse.mountpoint import unescape
 from aiovfs.fuse.options import parse_options
+from aiovfs.fuse.packers import timeout_fields
 
 
 def test_the_same_object_keeps_its_nodeid_and_numbers_are_not_used_again() -> None:

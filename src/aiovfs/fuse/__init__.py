@@ -19,16 +19,29 @@ from __future__ import annotations
 from aiovfs.fuse.handlers import Operations, blocking
 from aiovfs.fuse.handles import HandleTable
 from aiovfs.fuse.inodes import ROOT_NODEID, InodeTable
+from aiovfs.fuse.locks import LockTable
 from aiovfs.fuse.mountpoint import is_mounted, is_stale
 from aiovfs.fuse.negotiation import Features
 from aiovfs.fuse.notifier import Notifier
 from aiovfs.fuse.options import OPTIONS, Option
+from aiovfs.fuse.polls import PollTable
 from aiovfs.fuse.protocol.flags import (
+    FallocateFlags,
+    FsyncFlags,
     GetattrFlags,
     InitFlags,
+    IoctlFlags,
+    LockFlags,
+    OpenInFlags,
+    PollFlags,
+    ReadFlags,
+    ReleaseFlags,
     RenameFlags,
     SetattrValid,
+    SetxattrFlags,
+    StatxMask,
     WriteFlags,
+    XattrFlags,
 )
 from aiovfs.fuse.protocol.messages import (
     Access,
@@ -40,7 +53,9 @@ from aiovfs.fuse.protocol.messages import (
     Fsync,
     Fsyncdir,
     Getattr,
+    Getlk,
     Getxattr,
+    Ioctl,
     Link,
     Listxattr,
     Lookup,
@@ -49,6 +64,7 @@ from aiovfs.fuse.protocol.messages import (
     Mknod,
     Open,
     Opendir,
+    Poll,
     Read,
     Readdir,
     Readdirplus,
@@ -60,6 +76,8 @@ from aiovfs.fuse.protocol.messages import (
     Request,
     Rmdir,
     Setattr,
+    Setlk,
+    Setlkw,
     Setxattr,
     Statx,
     Symlink,
@@ -69,7 +87,7 @@ from aiovfs.fuse.protocol.messages import (
     Write,
 )
 from aiovfs.fuse.protocol.messages import Statfs as StatfsRequest
-from aiovfs.fuse.replies import Attributes, DirEntry, Entry, Opened, Statfs
+from aiovfs.fuse.replies import Attributes, DirEntry, Entry, IoctlResult, Lock, Opened, Statfs
 from aiovfs.fuse.server import Session, mount, serve, unmount
 from aiovfs.types import FileHandle, NodeId
 
@@ -84,19 +102,28 @@ __all__ = [
     "DirEntry",
     "Entry",
     "Fallocate",
+    "FallocateFlags",
     "Features",
     "FileHandle",
     "Flush",
     "Fsync",
+    "FsyncFlags",
     "Fsyncdir",
     "Getattr",
     "GetattrFlags",
+    "Getlk",
     "Getxattr",
     "HandleTable",
     "InitFlags",
     "InodeTable",
+    "Ioctl",
+    "IoctlFlags",
+    "IoctlResult",
     "Link",
     "Listxattr",
+    "Lock",
+    "LockFlags",
+    "LockTable",
     "Lookup",
     "Lseek",
     "Mkdir",
@@ -104,15 +131,21 @@ __all__ = [
     "NodeId",
     "Notifier",
     "Open",
+    "OpenInFlags",
     "Opendir",
     "Opened",
     "Operations",
     "Option",
+    "Poll",
+    "PollFlags",
+    "PollTable",
     "Read",
+    "ReadFlags",
     "Readdir",
     "Readdirplus",
     "Readlink",
     "Release",
+    "ReleaseFlags",
     "Releasedir",
     "Removexattr",
     "Rename",
@@ -122,16 +155,21 @@ __all__ = [
     "Session",
     "Setattr",
     "SetattrValid",
+    "Setlk",
+    "Setlkw",
     "Setxattr",
+    "SetxattrFlags",
     "Statfs",
     "StatfsRequest",
     "Statx",
+    "StatxMask",
     "Symlink",
     "Syncfs",
     "Tmpfile",
     "Unlink",
     "Write",
     "WriteFlags",
+    "XattrFlags",
     "blocking",
     "is_mounted",
     "is_stale",

@@ -4,8 +4,8 @@
 override (the kernel is then told the default without a call into Python), and pairs each with the function that packs
 its reply. Everything here is bytes and values; `server` owns the device and the tasks.
 
-A reply is a sequence of buffers that starts with the header. Packers raise `ReplyError` for a value that cannot be
-sent, which names the handler and the fix.
+A reply is a sequence of buffers that starts with the header. A value that cannot be sent becomes a `ReplyError`, which
+names the handler and the fix.
 """
 
 from __future__ import annotations
@@ -14,45 +14,25 @@ import errno
 import functools
 import inspect
 import logging
-import os
-import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import anyio.to_thread
 
 from aiovfs.errors import ReplyError
 from aiovfs.fuse.handlers import Operations
-from aiovfs.fuse.protocol import encode_error, reply_struct
+from aiovfs.fuse.packers import ENTRY, HEADER, PACKERS, Pack, Reply, entry_fields, pack_copied_64, pack_error
 from aiovfs.fuse.protocol import messages as m
-from aiovfs.fuse.protocol import structs as s
 from aiovfs.fuse.protocol.dirents import DirentBuffer
-from aiovfs.fuse.protocol.flags import OpenFlags, StatxMask
+from aiovfs.fuse.protocol.flags import InitFlags, LockFlags
 from aiovfs.fuse.protocol.operations import OPERATIONS
-from aiovfs.fuse.replies import Attributes, DirEntry, Entry, Opened, Statfs
-from aiovfs.types import Buffer
+from aiovfs.fuse.replies import DirEntry, Entry
 
-__all__ = ["Dispatcher", "Reply", "Route"]
+__all__ = ["Dispatcher", "Reply", "Route", "pack_error"]
 
 log = logging.getLogger("aiovfs.fuse")
 
-NANOSECONDS = 1_000_000_000
-LONGEST_TIMEOUT = 0xFFFF_FFFF  # seconds, more than a century: what the kernel keeps as "for ever"
-# One layout per kind of reply, header included: a single pack call makes the whole reply.
-HEADER = reply_struct()
-ENTRY = s.EntryOut.__layout__.struct
-ENTRY_REPLY = reply_struct(s.EntryOut)
-CREATE_REPLY = reply_struct(s.EntryOut, s.OpenOut)
-ATTR_REPLY = reply_struct(s.AttrOut)
-OPEN_REPLY = reply_struct(s.OpenOut)
-WRITE_REPLY = reply_struct(s.WriteOut)
-STATFS_REPLY = reply_struct(s.StatfsOut)
-OFFSET_REPLY = reply_struct(s.LseekOut)  # BMAP and COPY_FILE_RANGE_64 answer with one u64 as well
-XATTR_SIZE_REPLY = reply_struct(s.GetxattrOut)
-STATX_REPLY = reply_struct(s.StatxOut)
-
-Reply = Sequence[Buffer]
-Pack = Callable[[Any, Any], Reply]
+ANSWERED_BY_DEFAULT = frozenset({"statfs", "open", "opendir", "release", "releasedir"})
 
 
 class Route(NamedTuple):
@@ -64,171 +44,6 @@ class Route(NamedTuple):
     adds_lookup: bool
 
 
-def pack_error(unique: int, number: int) -> Reply:
-    """An error reply; `number` is a positive errno, 0 is plain success."""
-    return (encode_error(unique, number),)
-
-
-def attribute_fields(a: Attributes) -> tuple[int, ...]:
-    """The fields of struct fuse_attr. Times before 1970 keep their sign: the kernel reads the seconds as signed."""
-    atime, atimensec = divmod(a.atime_ns, NANOSECONDS)
-    mtime, mtimensec = divmod(a.mtime_ns, NANOSECONDS)
-    ctime, ctimensec = divmod(a.ctime_ns, NANOSECONDS)
-    return (
-        a.ino,
-        a.size,
-        a.blocks,
-        atime & 0xFFFF_FFFF_FFFF_FFFF,
-        mtime & 0xFFFF_FFFF_FFFF_FFFF,
-        ctime & 0xFFFF_FFFF_FFFF_FFFF,
-        atimensec,
-        mtimensec,
-        ctimensec,
-        a.mode,
-        a.nlink,
-        a.uid,
-        a.gid,
-        a.rdev,
-        a.blksize,
-        a.flags,
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def timeout_fields(seconds: float) -> tuple[int, int]:
-    """Whole seconds and nanoseconds of a time-out; `inf` and negative numbers are brought into range."""
-    if seconds <= 0:
-        return 0, 0
-    if seconds >= LONGEST_TIMEOUT:
-        return LONGEST_TIMEOUT, 0
-    whole = int(seconds)
-    return whole, int((seconds - whole) * NANOSECONDS)
-
-
-def entry_fields(entry: Entry) -> tuple[int, ...]:
-    entry_valid, entry_valid_nsec = timeout_fields(entry.timeout)
-    attr_valid, attr_valid_nsec = timeout_fields(entry.attributes.timeout)
-    return (
-        entry.nodeid,
-        entry.generation,
-        entry_valid,
-        attr_valid,
-        entry_valid_nsec,
-        attr_valid_nsec,
-        *attribute_fields(entry.attributes),
-    )
-
-
-def opened_fields(opened: Opened) -> tuple[int, int, int]:
-    flags = OpenFlags(0)
-    if opened.direct_io:
-        flags |= OpenFlags.DIRECT_IO
-    if opened.keep_cache:
-        flags |= OpenFlags.KEEP_CACHE
-    if opened.nonseekable:
-        flags |= OpenFlags.NONSEEKABLE
-    if opened.cache_dir:
-        flags |= OpenFlags.CACHE_DIR
-    if opened.stream:
-        flags |= OpenFlags.STREAM
-    if opened.noflush:
-        flags |= OpenFlags.NOFLUSH
-    if opened.parallel_direct_writes:
-        flags |= OpenFlags.PARALLEL_DIRECT_WRITES
-    return opened.fh, int(flags), 0  # no backing_id
-
-
-def pack_nothing(request: m.Request, value: object) -> Reply:
-    return (HEADER.pack(16, 0, request.unique),)
-
-
-def pack_entry(request: m.Request, entry: Entry) -> Reply:
-    return (ENTRY_REPLY.pack(ENTRY_REPLY.size, 0, request.unique, *entry_fields(entry)),)
-
-
-def pack_created(request: m.Request, created: tuple[Entry, Opened]) -> Reply:
-    entry, opened = created
-    return (CREATE_REPLY.pack(CREATE_REPLY.size, 0, request.unique, *entry_fields(entry), *opened_fields(opened)),)
-
-
-def pack_attributes(request: m.Request, attributes: Attributes) -> Reply:
-    valid, valid_nsec = timeout_fields(attributes.timeout)
-    return (ATTR_REPLY.pack(ATTR_REPLY.size, 0, request.unique, valid, valid_nsec, *attribute_fields(attributes)),)
-
-
-def pack_statx(request: m.Request, a: Attributes) -> Reply:
-    valid, valid_nsec = timeout_fields(a.timeout)
-    times: list[int] = []
-    for time_ns in (a.atime_ns, a.birthtime_ns, a.ctime_ns, a.mtime_ns):
-        times += divmod(time_ns, NANOSECONDS)
-    mask = StatxMask.BASIC_STATS | (StatxMask.BTIME if a.birthtime_ns else StatxMask(0))
-    return (
-        STATX_REPLY.pack(
-            *(STATX_REPLY.size, 0, request.unique),
-            *(valid, valid_nsec, 0),
-            *(int(mask), a.blksize, 0, a.nlink, a.uid, a.gid, a.mode, a.ino, a.size, a.blocks, 0),
-            *times,
-            *(os.major(a.rdev), os.minor(a.rdev), 0, 0),
-        ),
-    )
-
-
-def pack_opened(request: m.Request, opened: Opened) -> Reply:
-    return (OPEN_REPLY.pack(OPEN_REPLY.size, 0, request.unique, *opened_fields(opened)),)
-
-
-def pack_written(request: m.Write, count: int) -> Reply:
-    if not 0 <= count <= request.size:
-        raise ReplyError(f"write unique={request.unique}: handler returned {count} of {request.size} bytes")
-    return (WRITE_REPLY.pack(WRITE_REPLY.size, 0, request.unique, count),)
-
-
-def pack_copied(request: m.CopyFileRange, count: int) -> Reply:
-    return (WRITE_REPLY.pack(WRITE_REPLY.size, 0, request.unique, count),)
-
-
-def pack_copied_64(request: m.CopyFileRange64, count: int) -> Reply:
-    return (OFFSET_REPLY.pack(OFFSET_REPLY.size, 0, request.unique, count),)
-
-
-def pack_statfs(request: m.Request, st: Statfs) -> Reply:
-    fields = (st.blocks, st.bfree, st.bavail, st.files, st.ffree, st.bsize, st.namelen, st.frsize)
-    return (STATFS_REPLY.pack(STATFS_REPLY.size, 0, request.unique, *fields),)
-
-
-def pack_offset(request: m.Request, offset: int) -> Reply:
-    return (OFFSET_REPLY.pack(OFFSET_REPLY.size, 0, request.unique, offset),)
-
-
-def pack_data(request: m.Read, data: Buffer) -> Reply:
-    length = len(data) if type(data) is bytes else memoryview(data).nbytes
-    if length > request.size:
-        raise ReplyError(
-            f"read unique={request.unique}: handler returned {length} bytes, the kernel asked for at most "
-            f"{request.size}; return a shorter buffer"
-        )
-    return (HEADER.pack(16 + length, 0, request.unique), data)
-
-
-def pack_target(request: m.Readlink, target: bytes) -> Reply:
-    if not isinstance(target, bytes):
-        raise ReplyError(f"readlink unique={request.unique}: handler returned {target!r}, expected bytes")
-    return (HEADER.pack(16 + len(target), 0, request.unique), target)
-
-
-def pack_xattr(request: m.Getxattr | m.Listxattr, value: bytes) -> Reply:
-    """The value, its size when the caller only asked for that, or ERANGE when its buffer is too small."""
-    if request.size == 0:
-        return (XATTR_SIZE_REPLY.pack(XATTR_SIZE_REPLY.size, 0, request.unique, len(value)),)
-    if len(value) > request.size:
-        return pack_error(request.unique, errno.ERANGE)
-    return (HEADER.pack(16 + len(value), 0, request.unique), value)
-
-
-def pack_xattr_names(request: m.Listxattr, names: Iterable[bytes]) -> Reply:
-    return pack_xattr(request, b"".join(name + b"\0" for name in names))
-
-
 class Dispatcher:
     """The routes of one file system, by opcode. An opcode that is missing is answered ENOSYS."""
 
@@ -238,47 +53,75 @@ class Dispatcher:
         special: dict[str, tuple[str, Pack]] = {
             "readdir": ("readdir", self.pack_listing),
             "readdirplus": ("readdirplus", self.pack_listing_plus),
-            "rename2": ("rename", pack_nothing),
+            "rename2": ("rename", PACKERS["rename"]),
             "copy_file_range_64": ("copy_file_range", pack_copied_64),
         }
         for operation in OPERATIONS:
             method, pack = special.get(operation.name, (operation.name, PACKERS.get(operation.name)))
-            handler = getattr(operations, method, None)
-            if pack is None or handler is None:
+            if pack is None:
                 continue
-            if is_overridden(operations, method):
-                handler = adapted(handler)
-            elif method not in ANSWERED_BY_DEFAULT:
-                continue
-            else:
-                handler = functools.partial(step_default, handler)
-            self.routes[operation.opcode] = Route(operation.name, handler, pack, operation.adds_lookup)
+            handler = self.handler_of(method)
+            if handler is not None:
+                self.routes[operation.opcode] = Route(operation.name, handler, pack, operation.adds_lookup)
+
+    def handler_of(self, method: str) -> Callable[[Any], Any] | None:
+        """What to call for a method of `Operations`; None when the kernel is to be told ENOSYS."""
+        if method in ("setlk", "setlkw") and is_overridden(self.operations, "flock"):
+            return self.choose_lock(method)
+        handler = getattr(self.operations, method, None)
+        if handler is None:
+            return None
+        if is_overridden(self.operations, method):
+            return adapted(handler)
+        return functools.partial(step_default, handler) if method in ANSWERED_BY_DEFAULT else None
+
+    def choose_lock(self, method: str) -> Callable[[Any], Any]:
+        """SETLK and SETLKW carry the locks of flock(2) as well, told apart by a flag."""
+        flock = adapted(self.operations.flock)
+        posix = adapted(getattr(self.operations, method))
+
+        def choose(request: m.Setlk | m.Setlkw) -> Any:
+            return flock(request) if request.lk_flags & LockFlags.FLOCK else posix(request)
+
+        return choose
 
     @property
-    def has_readdirplus(self) -> bool:
-        return is_overridden(self.operations, "readdirplus")
+    def supported(self) -> InitFlags:
+        """Those features that make sense only if the file system has the handlers for them."""
+        flags = InitFlags(0)
+        if is_overridden(self.operations, "readdirplus"):
+            flags |= InitFlags.DO_READDIRPLUS | InitFlags.READDIRPLUS_AUTO
+        if all(is_overridden(self.operations, method) for method in ("getlk", "setlk", "setlkw")):
+            flags |= InitFlags.POSIX_LOCKS
+        if is_overridden(self.operations, "flock"):
+            flags |= InitFlags.FLOCK_LOCKS
+        return flags
 
     def pack_listing(self, request: m.Readdir, entries: Iterable[DirEntry]) -> Reply:
         buffer = DirentBuffer(request.size)
-        for entry in entries:
+        for entry in until_error(entries, buffer):
             if not buffer.add(entry.name, entry.ino, entry.mode >> 12 & 0xF, entry.offset):
                 break
         data = buffer.getvalue()
         return (HEADER.pack(16 + len(data), 0, request.unique), data)
 
     def pack_listing_plus(self, request: m.Readdirplus, entries: Iterable[DirEntry]) -> Reply:
-        """As `pack_listing`; counts a lookup for each entry as it is packed, as the reply will be sent whole."""
+        """As `pack_listing`; counts a lookup for each entry once all are packed, as the reply will be sent whole."""
         buffer = DirentBuffer(request.size)
         inodes = self.operations.inodes
-        for entry in entries:
+        sent: list[int] = []
+        for entry in until_error(entries, buffer):
             child = entry.entry
             packed = ENTRY.pack(*entry_fields(child)) if child is not None else bytes(ENTRY.size)
             if not buffer.add_plus(packed, entry.name, entry.ino, entry.mode >> 12 & 0xF, entry.offset):
                 if child is not None and inodes is not None:
                     inodes.discard(child.nodeid)
                 break
-            if child is not None and inodes is not None and child.nodeid:
-                inodes.add_lookup(child.nodeid)
+            if child is not None and child.nodeid:
+                sent.append(child.nodeid)
+        if inodes is not None:
+            for nodeid in sent:
+                inodes.add_lookup(nodeid)
         data = buffer.getvalue()
         return (HEADER.pack(16 + len(data), 0, request.unique), data)
 
@@ -298,21 +141,25 @@ class Dispatcher:
                 self.operations.forgotten(entry.nodeid, obj)
 
     def reply_for(self, route: Route, request: m.Request, value: Any) -> Reply:
-        """Pack what a handler returned; a value of the wrong type or size becomes a `ReplyError`."""
+        """Pack what a handler returned; a value of the wrong type or size becomes a `ReplyError`.
+
+        A listing is made while it is packed: what its iterator raises is answered as if the handler had raised it.
+        """
         try:
             return route.pack(request, value)
-        except ReplyError:
-            raise
-        except (AttributeError, TypeError, ValueError, struct.error) as exc:
+        except OSError as exc:
+            return self.error_for(route, request, exc)
+        except Exception as exc:
+            reason = exc.message if isinstance(exc, ReplyError) else f"{type(exc).__name__}: {exc}"
             raise ReplyError(
-                f"{route.name} unique={request.unique}: handler {handler_name(route.handler)} returned {value!r}, "
-                f"which cannot be sent: {exc}",
-                hint=f"see Operations.{route.name} for what it is to return",
+                f"{route.name} unique={request.unique}: handler {handler_name(route.handler)} returned "
+                f"{shown(value)}, which cannot be sent: {reason}",
+                hint=f"see Operations.{METHOD_OF.get(route.name, route.name)} for what it is to return",
             ) from exc
 
     def error_for(self, route: Route, request: m.Request, exc: BaseException) -> Reply:
         """An errno for an `OSError`; for anything else EIO, and the traceback to the log."""
-        if isinstance(exc, OSError) and isinstance(exc.errno, int) and 0 < exc.errno < 4096:
+        if isinstance(exc, OSError) and isinstance(exc.errno, int) and 0 < exc.errno < 512:
             return pack_error(request.unique, exc.errno)
         log.error(
             "%s unique=%d nodeid=%d: the handler failed; the caller gets EIO",
@@ -324,43 +171,16 @@ class Dispatcher:
         return pack_error(request.unique, errno.EIO)
 
 
-PACKERS: dict[str, Pack] = {
-    "lookup": pack_entry,
-    "getattr": pack_attributes,
-    "setattr": pack_attributes,
-    "statx": pack_statx,
-    "readlink": pack_target,
-    "access": pack_nothing,
-    "statfs": pack_statfs,
-    "symlink": pack_entry,
-    "mknod": pack_entry,
-    "mkdir": pack_entry,
-    "link": pack_entry,
-    "unlink": pack_nothing,
-    "rmdir": pack_nothing,
-    "rename": pack_nothing,
-    "create": pack_created,
-    "tmpfile": pack_created,
-    "open": pack_opened,
-    "read": pack_data,
-    "write": pack_written,
-    "flush": pack_nothing,
-    "release": pack_nothing,
-    "fsync": pack_nothing,
-    "fallocate": pack_nothing,
-    "lseek": pack_offset,
-    "copy_file_range": pack_copied,
-    "bmap": pack_offset,
-    "syncfs": pack_nothing,
-    "opendir": pack_opened,
-    "releasedir": pack_nothing,
-    "fsyncdir": pack_nothing,
-    "setxattr": pack_nothing,
-    "getxattr": pack_xattr,
-    "listxattr": pack_xattr_names,
-    "removexattr": pack_nothing,
-}
-ANSWERED_BY_DEFAULT = frozenset({"statfs", "open", "opendir", "release", "releasedir"})
+METHOD_OF = {"rename2": "rename", "copy_file_range_64": "copy_file_range"}
+
+
+def until_error(entries: Iterable[DirEntry], buffer: DirentBuffer) -> Iterator[DirEntry]:
+    """The entries up to an `OSError` of their iterator: what was listed before is sent, the error comes next time."""
+    try:
+        yield from entries
+    except OSError:
+        if not len(buffer):
+            raise
 
 
 def is_overridden(operations: Operations, method: str) -> bool:
@@ -395,3 +215,12 @@ def step_default(handler: Callable[[Any], Any], request: m.Request) -> Any:
 def handler_name(handler: Callable[[Any], Any]) -> str:
     inner = getattr(handler, "func", handler)
     return getattr(inner, "__qualname__", repr(inner))
+
+
+def shown(value: object) -> str:
+    """A value for an error message: short, and whatever its repr does."""
+    try:
+        text = repr(value)
+    except Exception as exc:
+        text = f"<{type(value).__name__}, whose repr raises {type(exc).__name__}>"
+    return text if len(text) <= 200 else f"{text[:200]}…"

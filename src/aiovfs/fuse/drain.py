@@ -56,7 +56,14 @@ class Drain:
     """Serves the requests of one device. `interrupt` is told which request an INTERRUPT is about."""
 
     def __init__(
-        self, device: Device, dispatcher: Dispatcher, *, max_tasks: int, trace: bool, interrupt: Callable[[int], None]
+        self,
+        device: Device,
+        dispatcher: Dispatcher,
+        *,
+        max_tasks: int,
+        trace: bool,
+        interrupt: Callable[[int], None],
+        notify_reply: Callable[[m.NotifyReply], None],
     ) -> None:
         self.device = device
         self.dispatcher = dispatcher
@@ -70,6 +77,7 @@ class Drain:
         self.queue: deque[memoryview] = deque()
         self._queued_bytes = 0
         self._interrupt = interrupt
+        self._notify_reply = notify_reply
         self._unknown_opcodes: set[int] = set()
 
     # Reading
@@ -209,7 +217,7 @@ class Drain:
             case m.Interrupt():
                 self._interrupt(request.target)
             case m.NotifyReply():
-                pass
+                self._notify_reply(request)
             case m.Destroy():
                 self.device.write(pack_error(request.unique, 0))
             case _:

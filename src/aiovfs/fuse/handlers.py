@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiovfs.fuse.inodes import InodeTable
 from aiovfs.fuse.protocol import messages as m
-from aiovfs.fuse.replies import Attributes, DirEntry, Entry, Opened, Statfs
+from aiovfs.fuse.replies import Attributes, DirEntry, Entry, IoctlResult, Lock, Opened, Statfs
 from aiovfs.types import Buffer
 
 if TYPE_CHECKING:
@@ -180,8 +180,46 @@ class Operations:
         """The device's block number of a file's block (fuseblk only)."""
         raise _not_implemented(request)
 
+    async def ioctl(self, request: m.Ioctl) -> IoctlResult | Buffer | int:
+        """A device command: `request.cmd` with `request.data` from the caller, or with the plain number `request.arg`.
+
+        Up to `request.out_size` bytes go back. Sizes and direction are those in the command's number (`_IOWR` and
+        friends): the kernel copies nothing else to or from the caller.
+        """
+        raise _not_implemented(request)
+
+    async def poll(self, request: m.Poll) -> int:
+        """Which of `request.events` (`select.POLLIN`, …) hold now. Not overridden: always ready, never asked again.
+
+        With `PollFlags.SCHEDULE_NOTIFY` somebody goes to sleep: call `session.notifier.poll(request.kh)` when that may
+        have changed, and the kernel asks again. `PollTable` keeps the numbers.
+        """
+        raise _not_implemented(request)
+
     async def syncfs(self, request: m.Syncfs) -> None:
-        """Make everything durable."""
+        """Make everything durable. The kernel sends it for block devices and virtiofs only."""
+        raise _not_implemented(request)
+
+    # Locks. Not overridden: the kernel keeps them, for the programs of this machine. `LockTable` keeps them for you.
+
+    async def getlk(self, request: m.Getlk) -> Lock | None:
+        """A POSIX lock of another `owner` that is in the way of this one; None when nothing is."""
+        raise _not_implemented(request)
+
+    async def setlk(self, request: m.Setlk) -> None:
+        """Take or release (`F_UNLCK`) a POSIX lock, or raise `BlockingIOError` (EAGAIN) at once.
+
+        Override `getlk`, `setlk` and `setlkw` together, and release the locks of `request.lock_owner` in `flush`: a
+        process that closes any descriptor of a file loses its locks on it, and no other request says so.
+        """
+        raise _not_implemented(request)
+
+    async def setlkw(self, request: m.Setlkw) -> None:
+        """As `setlk`, but wait for the lock. Any signal that the caller handles cancels it."""
+        raise _not_implemented(request)
+
+    async def flock(self, request: m.Setlk | m.Setlkw) -> None:
+        """A lock of flock(2), on the whole file; a `Setlkw` waits. `ReleaseFlags.FLOCK_UNLOCK` in `release` ends them."""
         raise _not_implemented(request)
 
     # Directories

@@ -1,7 +1,7 @@
 """INIT: what the kernel offers, what we want, what both agree to. A pure function.
 
 Flags are asked for only when the kernel offers them and the option is on; an operation that the file system does not
-have (readdirplus) is not offered. `Features` is what handlers and users can look at.
+have (readdirplus, locks) is not offered. `Features` is what handlers and users can look at.
 Source: fs/fuse/inode.c (process_init_reply); linux/fuse.h.
 """
 
@@ -54,8 +54,8 @@ class Features:
         return flag in self.agreed
 
 
-def negotiate(request: m.Init, settings: Settings, *, has_readdirplus: bool) -> tuple[s.InitOut, Features]:
-    """The reply to INIT. Raises `ProtocolError` for a kernel that we cannot speak with."""
+def negotiate(request: m.Init, settings: Settings, *, supported: InitFlags) -> tuple[s.InitOut, Features]:
+    """The reply to INIT; `supported` says which operations there are. Raises `ProtocolError` for an impossible kernel."""
     if request.major != OUR_MAJOR or request.minor < OLDEST_MINOR:
         raise ProtocolError(
             f"the kernel speaks FUSE {request.major}.{request.minor}, "
@@ -66,8 +66,9 @@ def negotiate(request: m.Init, settings: Settings, *, has_readdirplus: bool) -> 
     for name, flag in BY_OPTION.items():
         if settings[name]:
             wanted |= flag
-    if has_readdirplus and settings["readdirplus"]:
-        wanted |= InitFlags.DO_READDIRPLUS | InitFlags.READDIRPLUS_AUTO
+    wanted |= supported & (InitFlags.POSIX_LOCKS | InitFlags.FLOCK_LOCKS)
+    if settings["readdirplus"]:
+        wanted |= supported & (InitFlags.DO_READDIRPLUS | InitFlags.READDIRPLUS_AUTO)
     agreed = wanted & offered
     if InitFlags.INIT_EXT in offered:
         agreed |= InitFlags.INIT_EXT  # only with it does the kernel look at the upper 32 flags

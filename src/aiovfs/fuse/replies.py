@@ -8,7 +8,9 @@ from __future__ import annotations
 import stat
 from typing import Any
 
-__all__ = ["Attributes", "DirEntry", "Entry", "Opened", "Statfs"]
+from aiovfs.types import Buffer
+
+__all__ = ["Attributes", "DirEntry", "Entry", "IoctlResult", "Lock", "Opened", "Statfs"]
 
 
 class Reply:
@@ -207,3 +209,28 @@ class DirEntry(Reply):
         self.mode = mode
         self.offset = offset
         self.entry = entry
+
+
+class Lock(Reply):
+    """A byte range lock. `type` is `fcntl.F_RDLCK`, `F_WRLCK` or `F_UNLCK`; `end` is the last byte that it covers.
+
+    `pid` is the process that holds it, as numbered in the name space of the mount; 0 when that is not known.
+    """
+
+    __slots__ = ("end", "pid", "start", "type")
+
+    def __init__(self, type: int, start: int, end: int, pid: int = 0) -> None:
+        self.type = type
+        self.start = start
+        self.end = end
+        self.pid = pid
+
+
+class IoctlResult(Reply):
+    """What ioctl(2) returns (not negative: raise `OSError` for that), and the bytes for the caller's argument."""
+
+    __slots__ = ("data", "result")
+
+    def __init__(self, result: int = 0, data: Buffer = b"") -> None:
+        self.result = result
+        self.data = data

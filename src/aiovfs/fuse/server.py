@@ -22,7 +22,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -71,6 +71,7 @@ class Session:
             max_tasks=settings["max_tasks"],
             trace=settings["trace"],
             interrupt=self._interrupt,
+            notify_reply=self.notifier.receive,
         )
         self._readable = Readable(device.fd)
         self._token = LoopToken()
@@ -96,6 +97,13 @@ class Session:
         """Return when the session has ended: unmounted, and every accepted request was answered."""
         await self._all_done.wait()
 
+    def start_soon(self, func: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """Run `func(*args)` beside the handlers: what has to come after an answer. Cancelled when the session ends.
+
+        What it raises is logged and ends nothing else. From handlers and other tasks of the session's loop.
+        """
+        self._group.start_soon(run_and_log, func, args)
+
     @property
     def is_serving(self) -> bool:
         return not self._has_ended.is_set()
@@ -106,7 +114,7 @@ class Session:
         """Answer INIT and start to serve. Raises `ProtocolError`, `DeviceGone`, or what `Operations.init` raised."""
         self._group = group
         request = await self._first_request()
-        reply, self.features = negotiate(request, self.settings, has_readdirplus=self._dispatcher.has_readdirplus)
+        reply, self.features = negotiate(request, self.settings, supported=self._dispatcher.supported)
         await self.operations.init(self)
         body = reply.pack()
         self._device.write((reply_header(request.unique, HEADER_OUT_SIZE + len(body)), body))
@@ -142,6 +150,7 @@ class Session:
         self._must_end.set()
         self._has_ended.set()
         self._readable.wake()
+        self.notifier.end()
         self._has_space.set()
         for event in self._parked:
             event.set()
@@ -280,6 +289,13 @@ class Session:
                 scope.cancel()
                 return
             await anyio.sleep(interrupts.LOOK_AGAIN_S)
+
+
+async def run_and_log(func: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+    try:
+        await func(*args)
+    except Exception:
+        log.exception("%r, which a handler left to be done, failed", func)
 
 
 def detach(directory: str) -> None:
