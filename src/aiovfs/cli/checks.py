@@ -147,16 +147,17 @@ def check_native_parts() -> Iterator[Finding]:
     for name in sorted(names):
         module = ".".join(("aiovfs", *name.parts))
         if os.environ.get("AIOVFS_PURE") == "1":
-            yield Finding(module, "warn", "not used: AIOVFS_PURE=1", "unset AIOVFS_PURE")
+            yield Finding("native parts", "warn", f"{module} is not used: AIOVFS_PURE=1", "unset AIOVFS_PURE")
             continue
         try:
             spec = importlib.util.find_spec(module)
             importlib.import_module(module)
         except ImportError as error:
             reason = "was not built" if spec is None else str(error)
-            yield Finding(module, "warn", f"not loaded: {reason}; Python does its work", "reinstall with a C compiler")
+            text = f"{module} is not loaded: {reason}; Python does its work"
+            yield Finding("native parts", "warn", text, "reinstall with a C compiler")
         else:
-            yield Finding(module, "ok", f"loaded from {spec.origin if spec else '?'}")
+            yield Finding("native parts", "ok", f"{module} is loaded")
 
 
 def check_cache() -> Iterator[Finding]:
