@@ -160,7 +160,8 @@ class Runner:
         except OSError as exception:
             # With two paths, either may be resolved first, so it is not said which of the two errors comes.
             unresolved = {errno.ENOENT, errno.ENOTDIR}
-            assert exception.errno == number or {exception.errno, number} == unresolved, (exception, number, before)
+            same = exception.errno == number or {exception.errno, number} == unresolved
+            assert same, (exception, number, before)  # noqa: PT017 (both may fail, or neither)
             return None
         assert number is None, (number, before)
         return (result, wanted)

@@ -58,11 +58,11 @@ def answers(handler: Callable[[A, Q], Coroutine[Any, Any, R]]) -> Callable[[A, Q
 class OpenDirectory:
     """An open directory and what was in it when it was read from its start."""
 
-    __slots__ = ("entries", "inode", "read_at")
+    __slots__ = ("entries", "inode", "seen_changes")
 
     def __init__(self, inode: Inode) -> None:
         self.inode = inode
-        self.read_at = 0.0
+        self.seen_changes = 0
         self.entries: list[Dirent] | None = None
 
 
@@ -295,7 +295,7 @@ class Adapter(fuse.Operations):
     async def _read_directory(self, request: fuse.Readdir | fuse.Readdirplus) -> OpenDirectory:
         opened = self.directories.get(request.fh)
         if opened.entries is None or request.offset == 0:
-            opened.read_at = anyio.current_time()
+            opened.seen_changes = opened.inode.changes
             opened.entries = await self.vfs.list(opened.inode)
         return opened
 
@@ -316,7 +316,7 @@ class Adapter(fuse.Operations):
         """Attributes as the listing has them; None where only a request would tell the size."""
         directory, info = opened.inode, dirent.info
         child = directory.children.get(dirent.name)
-        if directory.is_unlinked or (child is None and opened.read_at < directory.changed_at):
+        if directory.is_unlinked or (child is None and opened.seen_changes != directory.changes):
             return None  # perhaps removed since the listing was made: let the kernel look it up
         if info.kind is Kind.FILE and info.size is None:
             return None

@@ -48,7 +48,6 @@ class Inode:
         "_lock",
         "atime_ns",
         "birthtime_ns",
-        "changed_at",
         "changes",
         "checked_at",
         "children",
@@ -86,6 +85,7 @@ class Inode:
     def __init__(self, info: Info, *, ino: int, has_store_ino: bool = False) -> None:
         self.mtime_ns: int | None
         self.atime_ns: int | None
+        self.ctime_ns: int | None
         self.parent: Inode | None = None
         self.name = b""
         self.kind = info.kind
@@ -97,8 +97,6 @@ class Inode:
         self.listing: Listing | None = None
         self.changes = 0
         """Counts our own changes of a directory, so that a listing that was under way meanwhile is not kept."""
-        self.changed_at = NEVER
-        """When we changed a directory last."""
         self.is_known = False
         """The kernel holds a lookup."""
         self.is_unlinked = False

@@ -68,7 +68,7 @@ class Namespace:
             path, writable=True, create=True, exclusive=exclusive, truncate=bool(flags & os.O_TRUNC), mode=mode
         )
         try:
-            checked_at = anyio.current_time()
+            checked_at = vfs.now()
             info = await opened.info()
             if exclusive or info.size == 0:
                 await self._give_to(directory, owner, path, info)
@@ -98,7 +98,7 @@ class Namespace:
                 return None
             now = time.time_ns()
             info = Info(decode_name(name), Kind.FILE, size=0, mtime_ns=now, atime_ns=now, ctime_ns=now)
-            inode = vfs.tree.add(directory, name, info, anyio.current_time())
+            inode = vfs.tree.add(directory, name, info, vfs.now())
             inode.has_local_times = True
             vfs.remote.adopt(inode, staged)
             inode.open_count += 1
@@ -129,7 +129,7 @@ class Namespace:
             await vfs.store.mkdir(path, mode)
             inode = await self._made(directory, name, path, owner, Kind.DIRECTORY)
             if not vfs.is_cheap:
-                inode.listing = Listing({}, anyio.current_time())
+                inode.listing = Listing({}, vfs.now())
             return inode
 
     async def symlink(self, directory: Inode, name: bytes, target: bytes, owner: tuple[int, int] | None) -> Inode:
@@ -156,7 +156,7 @@ class Namespace:
 
     async def _made(self, directory: Inode, name: bytes, path: str, owner: tuple[int, int] | None, kind: Kind) -> Inode:
         vfs = self._vfs
-        checked_at, now = anyio.current_time(), time.time_ns()
+        checked_at, now = vfs.now(), time.time_ns()
         if vfs.is_cheap or vfs.store.capabilities.attributes:
             info = await vfs.store.info(path)
             if await self._give_to(directory, owner, path, info):

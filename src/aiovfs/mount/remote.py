@@ -234,7 +234,7 @@ class RemoteContent:
         if inode.mtime_ns is None:
             inode.mtime_ns = info.mtime_ns
         inode.has_local_times = True
-        inode.checked_at = anyio.current_time()
+        inode.checked_at = self._vfs.now()
         if inode.parent is not None and not inode.is_unlinked:
             self._vfs.note_change(inode.parent, inode.name, inode.info())
 

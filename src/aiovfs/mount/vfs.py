@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import stat
 import time
@@ -83,6 +84,7 @@ class VFS:
         self._names = Namespace(self)
         self._listings: SharedCalls[int, Listing]
         self._tasks: TaskGroup | None = None
+        self._now = 0.0
 
     @property
     def root(self) -> Inode:
@@ -127,6 +129,14 @@ class VFS:
             await self.remote.aclose()
             await self.staging.aclose()
 
+    def now(self) -> float:
+        """The loop's clock, but never the same twice: what was asked before a change is older than the change.
+
+        (uvloop's clock stands still during one turn of the loop.)
+        """
+        self._now = max(anyio.current_time(), math.nextafter(self._now, math.inf))
+        return self._now
+
     # Asking the store
 
     async def at(self, inode: Inode, call: Callable[[str], Awaitable[R]]) -> R:
@@ -163,7 +173,6 @@ class VFS:
     def note_change(self, directory: Inode, name: bytes, info: Info | None) -> None:
         """We made, changed or (`None`) removed `name`."""
         directory.changes += 1
-        directory.changed_at = anyio.current_time()
         if not self.store.capabilities.attributes:
             directory.mtime_ns = directory.ctime_ns = time.time_ns()
             directory.has_local_times = True
@@ -179,21 +188,21 @@ class VFS:
     def _note_absent(self, directory: Inode, name: bytes) -> None:
         if self.is_cheap or not self.options.negative_timeout:
             return
-        now = anyio.current_time()
+        now = self.now()
         if len(directory.negatives) > 1000:
             directory.negatives = {key: until for key, until in directory.negatives.items() if until > now}
         directory.negatives[name] = now + self.options.negative_timeout
 
     def _fresh_listing(self, directory: Inode) -> Listing | None:
         listing = directory.listing
-        if listing is None or anyio.current_time() - listing.taken_at >= self.options.listing_timeout:
+        if listing is None or self.now() - listing.taken_at >= self.options.listing_timeout:
             return None
         return listing
 
     def _is_fresh(self, inode: Inode, max_age: float) -> bool:
         if self.is_cheap:
             return False
-        return anyio.current_time() - inode.checked_at < max_age
+        return self.now() - inode.checked_at < max_age
 
     def check_writable(self, what: object = None) -> None:
         """Every change begins with this."""
@@ -216,9 +225,9 @@ class VFS:
                 raise error(errno.ENOENT, name)
             if info.kind is not Kind.FILE or info.size is not None:
                 return self.note(directory, name, info, listing.taken_at)
-        if directory.negatives.get(name, 0.0) > anyio.current_time():
+        if directory.negatives.get(name, 0.0) > self.now():
             raise error(errno.ENOENT, name)
-        checked_at, changes = anyio.current_time(), directory.changes
+        checked_at, changes = self.now(), directory.changes
         try:
             info = await self._info_of(directory, name)
         except FileNotFoundError:
@@ -230,7 +239,7 @@ class VFS:
             if directory.changes == changes:
                 self._note_absent(directory, name)
             raise error(errno.ENOENT, name) from None
-        if directory.changes != changes and directory.negatives.get(name, 0.0) > anyio.current_time():
+        if directory.changes != changes and directory.negatives.get(name, 0.0) > self.now():
             raise error(errno.ENOENT, name)  # removed by us while we asked
         return self.note(directory, name, info, checked_at)
 
@@ -246,7 +255,7 @@ class VFS:
         """
         if not isinstance(file, DirectFile) and inode.direct_files and inode.is_unlinked:
             file = inode.direct_files[0]
-        checked_at = anyio.current_time()
+        checked_at = self.now()
         if isinstance(file, DirectFile):
             inode.update(await file.file.info(), checked_at)
             return inode
@@ -266,7 +275,7 @@ class VFS:
         directory, name = inode.parent, inode.name
         if directory is None:
             return inode
-        checked_at = anyio.current_time()
+        checked_at = self.now()
         try:
             info = await self.at(inode, self.store.info)
         except FileNotFoundError:
@@ -313,7 +322,7 @@ class VFS:
 
     async def _fetch_listing(self, directory: Inode) -> Listing:
         for _ in range(LISTING_ATTEMPTS):
-            changes, taken_at = directory.changes, anyio.current_time()
+            changes, taken_at = directory.changes, self.now()
             infos = await self.at(directory, self.store.list)
             listing = Listing.of(self.tree.path(directory), infos, taken_at, self.hidden)
             if self.is_cheap:
@@ -394,7 +403,7 @@ class VFS:
             path = self.tree.path(inode)
             opened = await self.store.open_file(path, writable=writable or truncate, truncate=truncate)
             try:
-                checked_at = anyio.current_time()
+                checked_at = self.now()
                 info = await opened.info()
                 if path == self.tree.path(inode):
                     break
@@ -499,7 +508,7 @@ class VFS:
             inode.atime_ns = values.get("atime_ns", inode.atime_ns)
             inode.has_local_times = True
             inode.has_set_times = inode.has_set_times or not keeps
-            inode.checked_at = max(inode.checked_at, anyio.current_time()) if keeps else inode.checked_at
+            inode.checked_at = max(inode.checked_at, self.now()) if keeps else inode.checked_at
 
     # Names: see `namespace`
 
