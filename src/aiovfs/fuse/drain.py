@@ -40,6 +40,7 @@ QUEUED_REQUESTS = 1024
 QUEUED_BYTES = 16 << 20
 SHORT_REQUEST = 8192  # a queued request up to this size is copied; a longer one keeps its buffer
 WITHOUT_REPLY = frozenset({m.Forget.opcode, m.BatchForget.opcode, m.Interrupt.opcode, m.NotifyReply.opcode})
+SERVED_BY_SESSION = WITHOUT_REPLY | {m.Init.opcode, m.Destroy.opcode}
 
 
 class Waiting(NamedTuple):
@@ -73,7 +74,7 @@ class Drain:
         self.max_tasks = max_tasks
         self.is_tracing = trace
         self.buffer = device.take_buffer()
-        self.waiting: dict[int, tuple[anyio.CancelScope, int]] = {}  # unique → scope and caller's thread
+        self.waiting: dict[int, tuple[anyio.CancelScope, m.Request]] = {}  # by unique
         self.queue: deque[memoryview] = deque()
         self._queued_bytes = 0
         self._interrupt = interrupt
@@ -156,12 +157,12 @@ class Drain:
                 return waiting
         return None
 
-    def take_queued(self, unique: int, must_stop: Callable[[int], bool]) -> None:
-        """Answer request `unique` with EINTR if it is queued and `must_stop(its caller)`."""
+    def take_queued(self, unique: int, must_stop: Callable[[m.Request], bool]) -> None:
+        """Answer request `unique` with EINTR if it is queued and `must_stop(request)`."""
         for raw in self.queue:
             if int.from_bytes(raw[8:16], "little") == unique:
                 request = decode(raw, self.decoders)
-                if must_stop(request.pid):
+                if must_stop(request):
                     self.queue.remove(raw)
                     self._queued_bytes -= len(raw)
                     self.send(pack_error(unique, errno.EINTR), request)
@@ -210,10 +211,10 @@ class Drain:
         """What the session answers by itself: forgets, interrupts, and whatever the file system does not have."""
         match request:
             case m.Forget():
-                self.operations.forget(request.nodeid, request.nlookup)
+                self.forget(request.nodeid, request.nlookup)
             case m.BatchForget():
                 for nodeid, count in request.items:
-                    self.operations.forget(nodeid, count)
+                    self.forget(nodeid, count)
             case m.Interrupt():
                 self._interrupt(request.target)
             case m.NotifyReply():
@@ -225,6 +226,13 @@ class Drain:
                     self._unknown_opcodes.add(request.opcode)
                     log.info("opcode %d is newer than this library; answered ENOSYS", request.opcode)
                 self.send(pack_error(request.unique, errno.ENOSYS), request)
+
+    def forget(self, nodeid: int, count: int) -> None:
+        """The kernel gives lookups back. There is nobody to tell of an error but the log."""
+        try:
+            self.operations.forget(nodeid, count)
+        except Exception:
+            log.exception("forget nodeid=%d: the file system failed to give %d lookups back", nodeid, count)
 
     # Answering
 

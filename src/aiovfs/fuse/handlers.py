@@ -219,7 +219,7 @@ class Operations:
         raise _not_implemented(request)
 
     async def flock(self, request: m.Setlk | m.Setlkw) -> None:
-        """A lock of flock(2), on the whole file; a `Setlkw` waits. `ReleaseFlags.FLOCK_UNLOCK` in `release` ends them."""
+        """A lock of flock(2) on a whole file; a `Setlkw` waits. `ReleaseFlags.FLOCK_UNLOCK` in `release` ends them."""
         raise _not_implemented(request)
 
     # Directories

@@ -55,7 +55,7 @@ class Features:
 
 
 def negotiate(request: m.Init, settings: Settings, *, supported: InitFlags) -> tuple[s.InitOut, Features]:
-    """The reply to INIT; `supported` says which operations there are. Raises `ProtocolError` for an impossible kernel."""
+    """The reply to INIT; `supported`: what there are handlers for. Raises `ProtocolError` for an impossible kernel."""
     if request.major != OUR_MAJOR or request.minor < OLDEST_MINOR:
         raise ProtocolError(
             f"the kernel speaks FUSE {request.major}.{request.minor}, "

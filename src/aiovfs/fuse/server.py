@@ -34,11 +34,12 @@ import anyio.to_thread
 
 from aiovfs._loop import LoopToken, Readable, resume
 from aiovfs.errors import MountError, ProtocolError
-from aiovfs.fuse import interrupts, mountpoint
+from aiovfs.fuse import core, mountpoint
 from aiovfs.fuse.device import Device, DeviceGone
 from aiovfs.fuse.dispatch import Dispatcher
 from aiovfs.fuse.drain import Drain, Waiting, release
 from aiovfs.fuse.handlers import Operations
+from aiovfs.fuse.interrupts import LOOK_AGAIN_S, Interrupts
 from aiovfs.fuse.negotiation import Features, negotiate
 from aiovfs.fuse.notifier import Notifier
 from aiovfs.fuse.options import Settings, parse_options
@@ -65,6 +66,7 @@ class Session:
         self.features: Features
         self._device = device
         self._dispatcher = Dispatcher(operations)
+        self._interrupts = Interrupts()
         self._drain = Drain(
             device,
             self._dispatcher,
@@ -119,6 +121,7 @@ class Session:
         body = reply.pack()
         self._device.write((reply_header(request.unique, HEADER_OUT_SIZE + len(body)), body))
         self._drain.decoders = decoders_for(self.features.agreed)
+        self._run_drain = core.runner(self._drain, self.features.agreed)
         self._add_reader()
         group.start_soon(self._unmount_when_told)
 
@@ -231,7 +234,7 @@ class Session:
         """Run a handler that waits to its end, and answer. An interrupt cancels `scope`."""
         route, request, work, waiting_for, buffer = waiting
         drain = self._drain
-        drain.waiting[request.unique] = (scope, request.pid)
+        drain.waiting[request.unique] = (scope, request)
         try:
             value = await resume(work, waiting_for)
         except BaseException as exc:
@@ -257,7 +260,7 @@ class Session:
         """Serve requests until a handler waits; None when the session has ended."""
         while not self._has_ended.is_set():
             try:
-                waiting, is_drained = self._drain.run()
+                waiting, is_drained = self._run_drain()
             except DeviceGone:
                 self._end()
                 break
@@ -278,17 +281,17 @@ class Session:
         """A signal reached the caller of request `unique`: cancel its handler if the signal ends programs."""
         waiting = self._drain.waiting.get(unique)
         if waiting is None:
-            self._drain.take_queued(unique, interrupts.must_stop)
+            self._drain.take_queued(unique, self._interrupts.must_stop)
         else:
             self._group.start_soon(self._watch_interrupted, unique, *waiting)
 
-    async def _watch_interrupted(self, unique: int, scope: anyio.CancelScope, tid: int) -> None:
+    async def _watch_interrupted(self, unique: int, scope: anyio.CancelScope, request: m.Request) -> None:
         """Cancel as soon as an ending signal is pending: the kernel tells of the first signal only."""
         while self._drain.waiting.get(unique, (None,))[0] is scope:
-            if interrupts.must_stop(tid):
+            if self._interrupts.must_stop(request):
                 scope.cancel()
                 return
-            await anyio.sleep(interrupts.LOOK_AGAIN_S)
+            await anyio.sleep(LOOK_AGAIN_S)
 
 
 async def run_and_log(func: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
