@@ -2,6 +2,8 @@
 
 AIOVFS_REQUIRE_EXT=1  refuse to build without the extensions
 AIOVFS_SKIP_EXT=1     do not try to build them
+
+Without a C compiler the extensions are left out, and Python does their work; `aiovfs doctor` says so.
 """
 
 import os
@@ -12,6 +14,8 @@ from setuptools import Extension, setup
 here = Path(__file__).parent
 required = os.environ.get("AIOVFS_REQUIRE_EXT") == "1"
 skipped = os.environ.get("AIOVFS_SKIP_EXT") == "1"
+if required and skipped:
+    raise SystemExit("AIOVFS_REQUIRE_EXT=1 and AIOVFS_SKIP_EXT=1 contradict each other; unset one")
 sources = [] if skipped else sorted((here / "src").rglob("*.pyx"))
 extensions = [
     Extension(
@@ -24,5 +28,5 @@ extensions = [
 if extensions:
     from Cython.Build import cythonize
 
-    extensions = cythonize(extensions, language_level=3)
+    extensions = cythonize(extensions, language_level=3, include_path=["src"], build_dir="build/cython")
 setup(ext_modules=extensions)

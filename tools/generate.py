@@ -23,6 +23,8 @@ for package in ("aiovfs", "aiovfs.fuse", "aiovfs.fuse.protocol"):
     bare.__path__ = [str(ROOT / "src" / package.replace(".", "/"))]
     sys.modules[package] = bare
 
+from fastcodec import fastcodec  # noqa: E402
+
 from aiovfs.fuse.protocol.flags import C_PREFIXES, KERNEL_MAJOR, KERNEL_MINOR  # noqa: E402
 from aiovfs.fuse.protocol.layout import Field, Record, Scalar  # noqa: E402
 from aiovfs.fuse.protocol.notifications import NOTIFICATIONS, Tail  # noqa: E402
@@ -206,6 +208,7 @@ def describe_reply_part(part: type[Record] | Bytes | Dirents) -> str:
 
 FILES = {
     "src/aiovfs/fuse/protocol/messages.py": messages,
+    "src/aiovfs/fuse/protocol/_fastcodec.pyx": fastcodec,
     "docs/reference/protocol.md": reference_page,
 }
 

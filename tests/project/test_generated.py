@@ -20,7 +20,7 @@ def copy_of_the_tables(tmp_path: Path) -> Path:
     """As much of the project as the generator needs."""
     for name in ("src/aiovfs/fuse/protocol", "docs/reference"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("tools/generate.py", "src/aiovfs/errors.py", "src/aiovfs/types.py"):
+    for name in ("tools/generate.py", "tools/fastcodec.py", "src/aiovfs/errors.py", "src/aiovfs/types.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
