@@ -79,6 +79,8 @@ class Device:
 
     def write(self, buffers: Sequence[Buffer]) -> bool:
         """Write one reply; False when the kernel no longer waits for it. Other errors raise `OSError`."""
+        if self.fd < 0:
+            return False  # closed: a handler has outlived its session
         try:
             os.writev(self.fd, buffers)
         except OSError as exc:

@@ -157,6 +157,11 @@ class Drain:
                 return waiting
         return None
 
+    def drop_queued(self) -> None:
+        """Leave the requests that are queued to the kernel, which answers them when the device is closed."""
+        self.queue.clear()
+        self._queued_bytes = 0
+
     def take_queued(self, unique: int, must_stop: Callable[[m.Request], bool]) -> None:
         """Answer request `unique` with EINTR if it is queued and `must_stop(request)`."""
         for raw in self.queue:

@@ -29,12 +29,15 @@ GONE = (errno.ENOTCONN, errno.ECONNABORTED)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def mount(directory: str, settings: Settings) -> int:
+def mount(directory: str, settings: Settings, *, check: bool = True) -> int:
     """Mount at `directory` and return the descriptor of the connection.
 
-    Nothing answers requests before the caller does. Raises `MountError` that names the thing that failed.
+    Nothing answers requests before the caller does: that is `fuse.mount(operations, f"/dev/fd/{fd}")`, in this process
+    or in a forked child. Without `check`, the kernel decides what can be mounted over: also a file, a directory with
+    entries, another mount. Raises `MountError` that names the thing that failed.
     """
-    check_mountpoint(directory, nonempty=settings["nonempty"])
+    if check:
+        check_mountpoint(directory, nonempty=settings["nonempty"])
     tried: list[str] = []
     if os.geteuid() == 0:
         try:
@@ -87,7 +90,7 @@ def mount_directly(directory: str, settings: Settings) -> int:
         ) from exc
     words = [
         f"fd={fd}",
-        f"rootmode={stat.S_IFDIR:o}",
+        f"rootmode={stat.S_IFMT(os.stat(directory).st_mode):o}",
         f"user_id={os.geteuid()}",
         f"group_id={os.getegid()}",
     ]

@@ -34,6 +34,7 @@ BY_OPTION = {
     "cache_symlinks": InitFlags.CACHE_SYMLINKS,
     "posix_acl": InitFlags.POSIX_ACL,
     "dont_mask": InitFlags.DONT_MASK,
+    "export_support": InitFlags.EXPORT_SUPPORT,
     "direct_io_allow_mmap": InitFlags.DIRECT_IO_ALLOW_MMAP,
 }
 
@@ -68,7 +69,9 @@ def negotiate(request: m.Init, settings: Settings, *, supported: InitFlags) -> t
             wanted |= flag
     wanted |= supported & (InitFlags.POSIX_LOCKS | InitFlags.FLOCK_LOCKS)
     if settings["readdirplus"]:
-        wanted |= supported & (InitFlags.DO_READDIRPLUS | InitFlags.READDIRPLUS_AUTO)
+        wanted |= supported & InitFlags.DO_READDIRPLUS
+        if settings["readdirplus_auto"]:
+            wanted |= supported & InitFlags.READDIRPLUS_AUTO
     agreed = wanted & offered
     if InitFlags.INIT_EXT in offered:
         agreed |= InitFlags.INIT_EXT  # only with it does the kernel look at the upper 32 flags

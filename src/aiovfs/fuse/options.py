@@ -63,6 +63,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("congestion_threshold", int, 48, "session", "background requests from which readers are held back"),
     Option("max_tasks", int, 256, "session", "handlers that may wait at a time; further requests queue"),
     Option("readdirplus", bool, True, "session", "listings may carry attributes, when the kernel finds it useful"),
+    Option("readdirplus_auto", bool, True, "session", "the kernel chooses; off: every listing carries attributes"),
     Option("parallel_dirops", bool, True, "session", "look-ups and listings in one directory may overlap"),
     Option("async_dio", bool, True, "session", "O_DIRECT requests may overlap"),
     Option("atomic_o_trunc", bool, True, "session", "open handles O_TRUNC itself"),
@@ -72,6 +73,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("posix_acl", bool, False, "session", "the kernel checks POSIX ACLs kept in extended attributes"),
     Option("dont_mask", bool, False, "session", "modes arrive without the umask applied"),
     Option("direct_io_allow_mmap", bool, True, "session", "files opened with direct_io may be mapped shared"),
+    Option("export_support", bool, False, "session", '"." and ".." may be looked up, as an export over NFS needs'),
+    Option("interrupts", bool, True, "session", "a caller that is interrupted for good cancels its handler"),
     Option("grace", float, 5.0, "session", "seconds that running handlers get to finish when the session ends"),
     Option("trace", bool, False, "session", "log each message on the wire to the logger aiovfs.fuse.trace"),
 )
@@ -98,7 +101,7 @@ class Settings:
 
     def helper_options(self) -> list[str]:
         """The words that fusermount3 understands."""
-        words = [f"fsname={escape(self['fsname'])}", f"subtype={escape(self['subtype'])}"]
+        words = [f"{name}={escape(self[name])}" for name in ("fsname", "subtype") if self[name]]
         words += [name for name in ("allow_other", "default_permissions") if self[name]]
         if self["max_read"]:
             words.append(f"max_read={self['max_read']}")

@@ -95,6 +95,15 @@ class Session:
         """
         return self._token.run_soon(self._must_end.set)
 
+    def cancel_handlers(self) -> None:
+        """Cancel the handlers that wait, and drop requests that were not started; to end a session without a grace.
+
+        Callers of the former get EINTR, those of the latter ENOTCONN once the session has ended. Only from its loop.
+        """
+        self._drain.drop_queued()
+        for scope, _ in list(self._drain.waiting.values()):
+            scope.cancel()
+
     async def wait(self) -> None:
         """Return when the session has ended: unmounted, and every accepted request was answered."""
         await self._all_done.wait()
@@ -170,8 +179,7 @@ class Session:
                 await self._all_done.wait()
             if not self._all_done.is_set():
                 log.warning("%d handlers did not end within %s s; cancelled", self._tasks, self.settings["grace"])
-                for scope, _ in list(self._drain.waiting.values()):
-                    scope.cancel()
+                self.cancel_handlers()
                 with anyio.move_on_after(self.settings["grace"]):
                     await self._all_done.wait()
             self.abandon()
@@ -279,6 +287,8 @@ class Session:
 
     def _interrupt(self, unique: int) -> None:
         """A signal reached the caller of request `unique`: cancel its handler if the signal ends programs."""
+        if not self.settings["interrupts"]:
+            return
         waiting = self._drain.waiting.get(unique)
         if waiting is None:
             self._drain.take_queued(unique, self._interrupts.must_stop)
