@@ -82,7 +82,7 @@ class Notifier:
         return await self._send(n.encode_inval_entry(parent, name, 1))
 
     async def delete_entry(self, parent: int, child: int, name: bytes) -> bool:
-        """The name was removed elsewhere; programs that watch it (inotify) are told. False if it is another node."""
+        """The name was removed elsewhere; who watches the file (inotify) is told. False if it means another node."""
         refuse_deadlock("delete_entry", holds_directory, parent)
         return await self._send(n.encode_delete(parent, child, name))
 

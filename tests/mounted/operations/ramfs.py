@@ -45,7 +45,7 @@ async def client(code: str, *arguments: object, expected: int = 0, user: int = 0
         [sys.executable, "-I", "-S", "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=20,
         check=False,
         cwd=inside,
     )
@@ -66,7 +66,7 @@ async def compiled(source: str, directory: Path, *arguments: object, expected: i
     """Compile a C program, run it, return what it printed."""
     program = await outside(_compiled, source, str(directory))
     command = [str(program), *map(str, arguments)]
-    done = await outside(subprocess.run, command, capture_output=True, text=True, timeout=30, check=False)
+    done = await outside(subprocess.run, command, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == expected, f"ended with {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout.strip()
 

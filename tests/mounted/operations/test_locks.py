@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 import anyio
 import pytest
@@ -63,7 +64,7 @@ class Holder:
         command = [sys.executable, "-I", "-S", "-c", code, str(path)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    async def __aenter__(self) -> Holder:
+    async def __aenter__(self) -> Self:
         assert self.process.stdout is not None
         assert await outside(self.process.stdout.readline) == "held\n"
         return self
