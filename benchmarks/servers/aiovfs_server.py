@@ -29,7 +29,7 @@ class Handlers(fuse.Operations):
     def __init__(self) -> None:
         self.nodes = build(finish)
         self.unlinked: dict[int, Node] = {}
-        self.listings: dict[int, list[fuse.DirEntry]] = {}
+        self.listings: dict[int, list[tuple[bytes, Node]]] = {}
         self.next_ino = len(self.nodes) + 1
 
     def children(self, nodeid: int) -> dict[bytes, Node]:
@@ -87,19 +87,20 @@ class Handlers(fuse.Operations):
             del self.nodes[nodeid]
 
     async def opendir(self, request: m.Opendir) -> fuse.Opened:
-        self.listings[request.nodeid] = [
-            fuse.DirEntry(name, node.ino, node.mode, index, node.reply)
-            for index, (name, node) in enumerate(self.children(request.nodeid).items(), 1)
-        ]
+        self.listings[request.nodeid] = list(self.children(request.nodeid).items())
         return fuse.Opened(request.nodeid)
 
+    def entries(self, fh: int, start: int) -> Iterator[fuse.DirEntry]:
+        listing = self.listings[fh]
+        for index in range(start, len(listing)):
+            name, node = listing[index]
+            yield fuse.DirEntry(name, node.ino, node.mode, index + 1, node.reply)
+
     async def readdir(self, request: m.Readdir) -> Iterator[fuse.DirEntry]:
-        listing = self.listings[request.fh]
-        return (listing[index] for index in range(request.offset, len(listing)))
+        return self.entries(request.fh, request.offset)
 
     async def readdirplus(self, request: m.Readdirplus) -> Iterator[fuse.DirEntry]:
-        listing = self.listings[request.fh]
-        return (listing[index] for index in range(request.offset, len(listing)))
+        return self.entries(request.fh, request.offset)
 
     async def releasedir(self, request: m.Releasedir) -> None:
         self.listings.pop(request.fh, None)
