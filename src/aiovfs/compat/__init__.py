@@ -1,1 +1,1 @@
-"""Other projects' interfaces on ours; each module uses public names of lower layers only. None is here yet."""
+"""Other projects' interfaces on ours: `pyfuse3`. Each uses public names of the lower layers only."""
