@@ -40,12 +40,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy, memset
 
 from aiovfs.fuse.protocol._fastcodec cimport decode_message
-from aiovfs.fuse.protocol._slots cimport get_slot, slot_offset
+from aiovfs.fuse._replies cimport Attributes, DirEntry, Entry, Opened
 
 from aiovfs.fuse import dispatch, drain, packers
 from aiovfs.fuse.device import DeviceGone
 from aiovfs.fuse.protocol import BY_OPCODE, dirents, structs
-from aiovfs.fuse.replies import Attributes, DirEntry, Entry, Opened
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:
@@ -230,8 +229,6 @@ cdef struct Place:
     PyObject *constant
 
 
-# Where the attributes of reply objects are: `__slots__` in alphabetical order, checked when this is imported.
-
 cdef enum:
     NAME_MAX = 1024
     DIRECT_IO = 1
@@ -241,38 +238,6 @@ cdef enum:
     STREAM = 16
     NOFLUSH = 32
     PARALLEL_DIRECT_WRITES = 64
-
-cdef struct AttributesSlots:
-    Py_ssize_t atime_ns, birthtime_ns, blksize, blocks, ctime_ns, flags, gid, ino, mode, mtime_ns, nlink, rdev
-    Py_ssize_t size, timeout, uid
-
-cdef struct EntrySlots:
-    Py_ssize_t attributes, generation, nodeid, timeout
-
-cdef struct OpenedSlots:
-    Py_ssize_t cache_dir, direct_io, fh, keep_cache, noflush, nonseekable, parallel_direct_writes, stream
-
-cdef struct DirEntrySlots:
-    Py_ssize_t entry, ino, mode, name, offset
-
-cdef AttributesSlots in_attributes
-cdef EntrySlots in_entry
-cdef OpenedSlots in_opened
-cdef DirEntrySlots in_dirent
-cdef PyTypeObject *attributes_class = <PyTypeObject *>Attributes
-cdef PyTypeObject *entry_class = <PyTypeObject *>Entry
-cdef PyTypeObject *opened_class = <PyTypeObject *>Opened
-cdef PyTypeObject *dirent_class = <PyTypeObject *>DirEntry
-
-
-cdef int learn(object cls, Py_ssize_t *places, Py_ssize_t count) except -1:
-    names = sorted(cls.__slots__)
-    if len(names) != count:
-        raise ImportError(f"{cls.__name__} has the slots {names}; _core was written for {count} of them")
-    cdef Py_ssize_t index
-    for index in range(count):
-        places[index] = slot_offset(cls, names[index])
-    return 0
 
 
 cdef int check_layouts() except -1:
@@ -291,10 +256,6 @@ cdef int check_layouts() except -1:
     return 0
 
 
-learn(Attributes, <Py_ssize_t *>&in_attributes, sizeof(AttributesSlots) // sizeof(Py_ssize_t))
-learn(Entry, <Py_ssize_t *>&in_entry, sizeof(EntrySlots) // sizeof(Py_ssize_t))
-learn(Opened, <Py_ssize_t *>&in_opened, sizeof(OpenedSlots) // sizeof(Py_ssize_t))
-learn(DirEntry, <Py_ssize_t *>&in_dirent, sizeof(DirEntrySlots) // sizeof(Py_ssize_t))
 check_layouts()
 
 
@@ -302,7 +263,7 @@ check_layouts()
 
 
 cdef inline bint take_u64(PyObject *value, uint64_t *result) noexcept:
-    if value == NULL or not PyLong_Check(value):
+    if not PyLong_Check(value):
         return 0
     result[0] = PyLong_AsUnsignedLongLong(value)
     if result[0] == <uint64_t>-1 and PyErr_Occurred() != NULL:
@@ -331,7 +292,7 @@ cdef inline bint take_time(PyObject *value, uint64_t *seconds, uint32_t *nanosec
     # Rounded down, as divmod does: a time before 1970 has negative seconds and positive nanoseconds.
     cdef int overflow = 0
     cdef int64_t total, whole, rest
-    if value == NULL or not PyLong_Check(value):
+    if not PyLong_Check(value):
         return 0
     total = PyLong_AsLongLongAndOverflow(value, &overflow)
     if overflow:
@@ -349,8 +310,6 @@ cdef inline bint take_time(PyObject *value, uint64_t *seconds, uint32_t *nanosec
 cdef inline bint take_timeout(PyObject *value, uint64_t *seconds, uint32_t *nanoseconds) noexcept:
     cdef double given
     cdef uint64_t whole
-    if value == NULL:
-        return 0
     if PyFloat_CheckExact(value):
         given = PyFloat_AS_DOUBLE(value)
         if given != given:
@@ -373,58 +332,61 @@ cdef inline bint take_timeout(PyObject *value, uint64_t *seconds, uint32_t *nano
 
 
 cdef bint take_attributes(PyObject *value, Attr *attr, uint64_t *valid, uint32_t *valid_nsec) noexcept:
-    if value == NULL or not PyObject_TypeCheck(value, attributes_class):
+    cdef Attributes instance
+    if not PyObject_TypeCheck(value, <PyTypeObject *>Attributes):
         return 0
-    instance = <object>value
+    instance = <Attributes>value
     return (
-        take_u64(get_slot(instance, in_attributes.ino), &attr.ino)
-        and take_u64(get_slot(instance, in_attributes.size), &attr.size)
-        and take_u64(get_slot(instance, in_attributes.blocks), &attr.blocks)
-        and take_time(get_slot(instance, in_attributes.atime_ns), &attr.atime, &attr.atimensec)
-        and take_time(get_slot(instance, in_attributes.mtime_ns), &attr.mtime, &attr.mtimensec)
-        and take_time(get_slot(instance, in_attributes.ctime_ns), &attr.ctime, &attr.ctimensec)
-        and take_u32(get_slot(instance, in_attributes.mode), &attr.mode)
-        and take_u32(get_slot(instance, in_attributes.nlink), &attr.nlink)
-        and take_u32(get_slot(instance, in_attributes.uid), &attr.uid)
-        and take_u32(get_slot(instance, in_attributes.gid), &attr.gid)
-        and take_u32(get_slot(instance, in_attributes.rdev), &attr.rdev)
-        and take_u32(get_slot(instance, in_attributes.blksize), &attr.blksize)
-        and take_u32(get_slot(instance, in_attributes.flags), &attr.flags)
-        and take_timeout(get_slot(instance, in_attributes.timeout), valid, valid_nsec)
+        take_u64(<PyObject *>instance.ino, &attr.ino)
+        and take_u64(<PyObject *>instance.size, &attr.size)
+        and take_u64(<PyObject *>instance.blocks, &attr.blocks)
+        and take_time(<PyObject *>instance.atime_ns, &attr.atime, &attr.atimensec)
+        and take_time(<PyObject *>instance.mtime_ns, &attr.mtime, &attr.mtimensec)
+        and take_time(<PyObject *>instance.ctime_ns, &attr.ctime, &attr.ctimensec)
+        and take_u32(<PyObject *>instance.mode, &attr.mode)
+        and take_u32(<PyObject *>instance.nlink, &attr.nlink)
+        and take_u32(<PyObject *>instance.uid, &attr.uid)
+        and take_u32(<PyObject *>instance.gid, &attr.gid)
+        and take_u32(<PyObject *>instance.rdev, &attr.rdev)
+        and take_u32(<PyObject *>instance.blksize, &attr.blksize)
+        and take_u32(<PyObject *>instance.flags, &attr.flags)
+        and take_timeout(<PyObject *>instance.timeout, valid, valid_nsec)
     )
 
 
 cdef bint take_entry(PyObject *value, EntryOut *entry) noexcept:
-    if value == NULL or not PyObject_TypeCheck(value, entry_class):
+    cdef Entry instance
+    if not PyObject_TypeCheck(value, <PyTypeObject *>Entry):
         return 0
-    instance = <object>value
+    instance = <Entry>value
     return (
-        take_u64(get_slot(instance, in_entry.nodeid), &entry.nodeid)
-        and take_u64(get_slot(instance, in_entry.generation), &entry.generation)
-        and take_timeout(get_slot(instance, in_entry.timeout), &entry.entry_valid, &entry.entry_valid_nsec)
+        take_u64(<PyObject *>instance.nodeid, &entry.nodeid)
+        and take_u64(<PyObject *>instance.generation, &entry.generation)
+        and take_timeout(<PyObject *>instance.timeout, &entry.entry_valid, &entry.entry_valid_nsec)
         and take_attributes(
-            get_slot(instance, in_entry.attributes), &entry.attr, &entry.attr_valid, &entry.attr_valid_nsec
+            <PyObject *>instance.attributes, &entry.attr, &entry.attr_valid, &entry.attr_valid_nsec
         )
         and (entry.nodeid == 0 or entry.attr.mode & FORMAT != 0)
     )
 
 
 cdef bint take_opened(PyObject *value, OpenOut *opened) noexcept:
-    if value == NULL or not PyObject_TypeCheck(value, opened_class):
+    cdef Opened instance
+    if not PyObject_TypeCheck(value, <PyTypeObject *>Opened):
         return 0
-    instance = <object>value
+    instance = <Opened>value
     opened.open_flags = 0
     opened.backing_id = 0
     return (
-        take_u64(get_slot(instance, in_opened.fh), &opened.fh)
-        and take_flag(get_slot(instance, in_opened.direct_io), DIRECT_IO, &opened.open_flags)
-        and take_flag(get_slot(instance, in_opened.keep_cache), KEEP_CACHE, &opened.open_flags)
-        and take_flag(get_slot(instance, in_opened.nonseekable), NONSEEKABLE, &opened.open_flags)
-        and take_flag(get_slot(instance, in_opened.cache_dir), CACHE_DIR, &opened.open_flags)
-        and take_flag(get_slot(instance, in_opened.stream), STREAM, &opened.open_flags)
-        and take_flag(get_slot(instance, in_opened.noflush), NOFLUSH, &opened.open_flags)
+        take_u64(<PyObject *>instance.fh, &opened.fh)
+        and take_flag(<PyObject *>instance.direct_io, DIRECT_IO, &opened.open_flags)
+        and take_flag(<PyObject *>instance.keep_cache, KEEP_CACHE, &opened.open_flags)
+        and take_flag(<PyObject *>instance.nonseekable, NONSEEKABLE, &opened.open_flags)
+        and take_flag(<PyObject *>instance.cache_dir, CACHE_DIR, &opened.open_flags)
+        and take_flag(<PyObject *>instance.stream, STREAM, &opened.open_flags)
+        and take_flag(<PyObject *>instance.noflush, NOFLUSH, &opened.open_flags)
         and take_flag(
-            get_slot(instance, in_opened.parallel_direct_writes), PARALLEL_DIRECT_WRITES, &opened.open_flags
+            <PyObject *>instance.parallel_direct_writes, PARALLEL_DIRECT_WRITES, &opened.open_flags
         )
     )
 
@@ -445,11 +407,12 @@ cdef Fit add_dirent(
     cdef Py_ssize_t length
     cdef PyObject *name
     cdef PyObject *child = NULL
-    if not PyObject_TypeCheck(value, dirent_class):
+    cdef DirEntry instance
+    if not PyObject_TypeCheck(value, <PyTypeObject *>DirEntry):
         return UNUSUAL
-    instance = <object>value
-    name = get_slot(instance, in_dirent.name)
-    if name == NULL or not PyBytes_CheckExact(name):
+    instance = <DirEntry>value
+    name = <PyObject *>instance.name
+    if not PyBytes_CheckExact(name):
         return UNUSUAL
     length = PyBytes_GET_SIZE(<object>name)
     if not 0 < length <= NAME_MAX or memchr(PyBytes_AS_STRING(<object>name), b"/", length) != NULL:
@@ -457,17 +420,15 @@ cdef Fit add_dirent(
     before = sizeof(EntryOut) if plus else 0
     size = before + ((sizeof(Dirent) + <size_t>length + 7) & ~<size_t>7)
     if plus:
-        child = get_slot(instance, in_dirent.entry)
-        if child == NULL:
-            return UNUSUAL
+        child = <PyObject *>instance.entry
     if size > room:
         return FULL
     memset(start + size - 8, 0, 8)
     head = <Dirent *>(start + before)
     if (
-        not take_u64(get_slot(instance, in_dirent.ino), &head.ino)
-        or not take_u64(get_slot(instance, in_dirent.offset), &head.off)
-        or not take_u64(get_slot(instance, in_dirent.mode), &mode)
+        not take_u64(<PyObject *>instance.ino, &head.ino)
+        or not take_u64(<PyObject *>instance.offset, &head.off)
+        or not take_u64(<PyObject *>instance.mode, &mode)
     ):
         return UNUSUAL
     head.namelen = <uint32_t>length

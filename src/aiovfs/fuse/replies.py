@@ -1,13 +1,17 @@
 """What handlers return. Plain values; `dispatch` packs them into the kernel's structs.
 
 Times are integers of nanoseconds since the epoch, time-outs are seconds as floats, sizes are bytes.
+
+`Attributes`, `DirEntry`, `Entry` and `Opened` are made for nearly every request; `_replies` has them in C, and takes
+the place of the classes here where it was built. `PYTHON` keeps the classes of this module.
 """
 
 from __future__ import annotations
 
 import stat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from aiovfs.fuse.native import load
 from aiovfs.types import Buffer
 
 __all__ = ["Attributes", "DirEntry", "Entry", "IoctlResult", "Lock", "Opened", "Statfs"]
@@ -234,3 +238,16 @@ class IoctlResult(Reply):
     def __init__(self, result: int = 0, data: Buffer = b"") -> None:
         self.result = result
         self.data = data
+
+
+def rebuild(name: str, arguments: tuple[Any, ...]) -> Any:
+    """Unpickle a reply: by the name of its class, so that it may be read with native code and without."""
+    return globals()[name](*arguments)
+
+
+PYTHON = {cls.__name__: cls for cls in (Attributes, DirEntry, Entry, Opened)}
+
+if not TYPE_CHECKING:
+    NATIVE, REASON = load("_replies")
+    if NATIVE is not None:
+        Attributes, DirEntry, Entry, Opened = NATIVE.Attributes, NATIVE.DirEntry, NATIVE.Entry, NATIVE.Opened
