@@ -15,18 +15,21 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio.to_thread
 
-from aiovfs.errors import ReplyError
+from aiovfs.errors import OptionError, ReplyError
 from aiovfs.fuse.handlers import Operations
+from aiovfs.fuse.options import Settings, parse_options
+from aiovfs.fuse.overrides import Overrides
 from aiovfs.fuse.packers import ENTRY, HEADER, PACKERS, Pack, Reply, entry_fields, pack_copied_64, pack_error
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.fuse.protocol.dirents import DirentBuffer
 from aiovfs.fuse.protocol.flags import InitFlags, LockFlags
 from aiovfs.fuse.protocol.operations import OPERATIONS
 from aiovfs.fuse.replies import DirEntry, Entry
+from aiovfs.fuse.routes import Route
 
 __all__ = ["Dispatcher", "Reply", "Route", "pack_error"]
 
@@ -35,21 +38,22 @@ log = logging.getLogger("aiovfs.fuse")
 ANSWERED_BY_DEFAULT = frozenset({"statfs", "open", "opendir", "release", "releasedir"})
 
 
-class Route(NamedTuple):
-    """How one opcode is served. `adds_lookup` says that the reply holds an Entry, which counts once it was sent."""
-
-    name: str
-    handler: Callable[[Any], Any]
-    pack: Pack
-    adds_lookup: bool
-
-
 class Dispatcher:
-    """The routes of one file system, by opcode. An opcode that is missing is answered ENOSYS."""
+    """The routes of one file system, by opcode. An opcode that is missing is answered ENOSYS.
 
-    def __init__(self, operations: Operations) -> None:
+    Raises `OptionError` for a setting that would leave a handler of the file system without requests.
+    """
+
+    def __init__(self, operations: Operations, settings: Settings | None = None) -> None:
         self.operations = operations
-        self.routes: dict[int, Route] = {}
+        settings = parse_options({}) if settings is None else settings
+        for option, method in (("no_open", "open"), ("no_opendir", "opendir")):
+            if settings[option] and is_overridden(operations, method):
+                raise OptionError(
+                    f"the mount option {option} leaves {handler_name(getattr(operations, method))} without calls",
+                    hint=f"leave out {option} or {method}()",
+                )
+        routes: dict[int, Route] = {}
         special: dict[str, tuple[str, Pack]] = {
             "readdir": ("readdir", self.pack_listing),
             "readdirplus": ("readdirplus", self.pack_listing_plus),
@@ -62,7 +66,9 @@ class Dispatcher:
                 continue
             handler = self.handler_of(method)
             if handler is not None:
-                self.routes[operation.opcode] = Route(operation.name, handler, pack, operation.adds_lookup)
+                routes[operation.opcode] = Route(operation.name, handler, pack, operation.adds_lookup)
+        self._overrides = Overrides(settings)
+        self.routes = self._overrides.applied(routes)
 
     def handler_of(self, method: str) -> Callable[[Any], Any] | None:
         """What to call for a method of `Operations`; None when the kernel is to be told ENOSYS."""
@@ -159,6 +165,9 @@ class Dispatcher:
 
     def error_for(self, route: Route, request: m.Request, exc: BaseException) -> Reply:
         """An errno for an `OSError`; for anything else EIO, and the traceback to the log."""
+        negative = self._overrides.negative_reply(route, request, exc)
+        if negative is not None:
+            return negative
         if isinstance(exc, OSError) and isinstance(exc.errno, int) and 0 < exc.errno < 512:
             return pack_error(request.unique, exc.errno)
         log.error(

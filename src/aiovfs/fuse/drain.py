@@ -25,6 +25,7 @@ from aiovfs._loop import is_being_cancelled
 from aiovfs.errors import ProtocolError, ReplyError
 from aiovfs.fuse.device import Device
 from aiovfs.fuse.dispatch import Dispatcher, Reply, Route, pack_error
+from aiovfs.fuse.forgetting import Forgetting
 from aiovfs.fuse.protocol import DECODERS, Decoder, decode
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.fuse.protocol.trace import trace_reply, trace_request
@@ -65,6 +66,7 @@ class Drain:
         trace: bool,
         interrupt: Callable[[int], None],
         notify_reply: Callable[[m.NotifyReply], None],
+        forgetting: Forgetting | None = None,
     ) -> None:
         self.device = device
         self.dispatcher = dispatcher
@@ -79,6 +81,7 @@ class Drain:
         self._queued_bytes = 0
         self._interrupt = interrupt
         self._notify_reply = notify_reply
+        self.forgetting = forgetting
         self._unknown_opcodes: set[int] = set()
 
     # Reading
@@ -235,7 +238,11 @@ class Drain:
     def forget(self, nodeid: int, count: int) -> None:
         """The kernel gives lookups back. There is nobody to tell of an error but the log."""
         try:
-            self.operations.forget(nodeid, count)
+            if self.forgetting is None:
+                self.operations.forget(nodeid, count)
+                return
+            for due, lookups in self.forgetting.due(time.monotonic(), nodeid, count):
+                self.operations.forget(due, lookups)
         except Exception:
             log.exception("forget nodeid=%d: the file system failed to give %d lookups back", nodeid, count)
 

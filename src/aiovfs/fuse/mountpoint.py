@@ -6,21 +6,21 @@ Source: mount(2), umount(2), fusermount3(1), Documentation/filesystems/fuse.
 
 from __future__ import annotations
 
-import array
 import ctypes
 import errno
 import os
 import re
 import shutil
-import socket
 import stat
 import subprocess
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from aiovfs.errors import MountError
+from aiovfs.fuse.helper import Keeper, mount_with_helper
 from aiovfs.fuse.options import Settings
 
-__all__ = ["is_mounted", "is_stale", "mount", "unmount"]
+__all__ = ["Attached", "attach", "is_mounted", "is_stale", "mount", "set_readahead", "unmount"]
 
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
@@ -29,24 +29,47 @@ GONE = (errno.ENOTCONN, errno.ECONNABORTED)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class Attached(NamedTuple):
+    """A mount that nobody serves yet: the connection's descriptor, and with `auto_unmount` who watches over it."""
+
+    fd: int
+    keeper: Keeper | None
+
+
+_keepers_of_this_process: list[Keeper] = []
+
+
 def mount(directory: str, settings: Settings, *, check: bool = True) -> int:
     """Mount at `directory` and return the descriptor of the connection.
 
     Nothing answers requests before the caller does: that is `fuse.mount(operations, f"/dev/fd/{fd}")`, in this process
-    or in a forked child. Without `check`, the kernel decides what can be mounted over: also a file, a directory with
-    entries, another mount. Raises `MountError` that names the thing that failed.
+    or in a forked child. With `auto_unmount` the mount goes when this process ends.
+    Arguments and errors are those of `attach`.
+    """
+    fd, keeper = attach(directory, settings, check=check)
+    if keeper is not None:
+        _keepers_of_this_process.append(keeper)
+    return fd
+
+
+def attach(directory: str, settings: Settings, *, check: bool = True) -> Attached:
+    """Mount at `directory`. Nothing answers requests before the caller does.
+
+    Without `check`, the kernel decides what can be mounted over: also a file, a directory with entries, another mount.
+    Raises `MountError` that names the thing that failed.
     """
     if check:
         check_mountpoint(directory, nonempty=settings["nonempty"])
+    check_security(directory, settings)
     tried: list[str] = []
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and not settings["auto_unmount"]:
         try:
-            return mount_directly(directory, settings)
+            return Attached(mount_directly(directory, settings), None)
         except OSError as exc:
             tried.append(f"mount(2): {exc.strerror}")
             if exc.errno not in (errno.EPERM, errno.EACCES):
                 raise MountError(f"cannot mount at {directory}", mountpoint=directory, tried=tried) from exc
-    return mount_with_helper(directory, settings, tried)
+    return Attached(*mount_with_helper(directory, settings, tried))
 
 
 def check_mountpoint(directory: str, *, nonempty: bool) -> None:
@@ -80,6 +103,22 @@ def check_mountpoint(directory: str, *, nonempty: bool) -> None:
         raise refuse("is not empty", "choose an empty one, or give the option nonempty to hide what is there")
 
 
+def check_security(directory: str, settings: Settings) -> None:
+    """The kernel's only word about a label that it cannot use is EINVAL."""
+    words = settings.security_words
+    if words and not os.path.isdir("/sys/fs/selinux"):
+        raise MountError(
+            f"the option {words[0].partition('=')[0]} needs SELinux, which this kernel does not run",
+            mountpoint=directory,
+        )
+    if words and (os.geteuid() != 0 or settings["auto_unmount"]):
+        raise MountError(
+            f"the option {words[0].partition('=')[0]} needs mount(2), not fusermount3",
+            mountpoint=directory,
+            hint="run as root, without auto_unmount",
+        )
+
+
 def mount_directly(directory: str, settings: Settings) -> int:
     """mount(2). Raises `OSError`."""
     try:
@@ -94,9 +133,7 @@ def mount_directly(directory: str, settings: Settings) -> int:
         f"user_id={os.geteuid()}",
         f"group_id={os.getegid()}",
     ]
-    words += [name for name in ("allow_other", "default_permissions") if settings[name]]
-    if settings["max_read"]:
-        words.append(f"max_read={settings['max_read']}")
+    words += settings.kernel_words + settings.security_words
     kind = f"fuse.{settings['subtype']}" if settings["subtype"] else "fuse"
     result = _libc.mount(
         os.fsencode(settings["fsname"] or "fuse"),
@@ -110,44 +147,6 @@ def mount_directly(directory: str, settings: Settings) -> int:
         os.close(fd)
         raise OSError(number, os.strerror(number), directory)
     return fd
-
-
-def mount_with_helper(directory: str, settings: Settings, tried: list[str]) -> int:
-    """`fusermount3`, which is set-user-ID root: it mounts and passes the descriptor back over a socket."""
-    helper = shutil.which("fusermount3")
-    if helper is None:
-        tried.append("fusermount3: not on PATH")
-        raise MountError(
-            "fusermount3 was not found",
-            mountpoint=directory,
-            tried=tried,
-            hint="install it (Debian: apt install fuse3), or run as root to mount without it",
-        )
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    with ours, theirs:
-        process = subprocess.Popen(
-            [helper, "-o", ",".join(settings.helper_options()), "--", directory],
-            env={**os.environ, "_FUSE_COMMFD": str(theirs.fileno()), "LC_ALL": "C"},
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        theirs.close()
-        fds = array.array("i")
-        _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(fds.itemsize))
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds.frombytes(data[: fds.itemsize])
-        _, complaint = process.communicate()
-    if process.returncode != 0 or not fds:
-        for fd in fds:
-            os.close(fd)
-        text = complaint.decode(errors="replace").strip().removeprefix("fusermount3: ")
-        tried.append(f"fusermount3: {text or f'exit code {process.returncode}'}")
-        hint = "allow it in /etc/fuse.conf with user_allow_other" if "allow_other" in text else None
-        raise MountError(f"cannot mount at {directory}", mountpoint=directory, tried=tried, hint=hint)
-    return fds[0]
 
 
 def unmount(directory: str, *, lazy: bool = False) -> None:
@@ -185,6 +184,20 @@ def unmount(directory: str, *, lazy: bool = False) -> None:
     ) from cause
 
 
+def set_readahead(directory: str, size: int) -> int:
+    """Set the read-ahead window of the mount at `directory`: up to `size` bytes at a time. Returns what was set.
+
+    The kernel starts with 128 KiB, whatever was negotiated; only root may change it. Raises `OSError`.
+    Source: Documentation/ABI/testing/sysfs-class-bdi.
+    """
+    path = os.fsencode(resolve(directory))
+    device = [number for number, entry, _ in mount_table() if entry == path][-1]
+    kibibytes = max(size // 1024, 1)
+    with open(f"/sys/class/bdi/{device}/read_ahead_kb", "w") as window:
+        window.write(str(kibibytes))
+    return kibibytes * 1024
+
+
 def is_stale(directory: str) -> bool:
     """A FUSE mount whose server has ended: every access says "Transport endpoint is not connected"."""
     try:
@@ -207,11 +220,17 @@ def resolve(directory: str) -> str:
 
 
 def mounts() -> Iterator[tuple[bytes, bytes]]:
-    """(mountpoint, type) of each mount in this name space. Source: proc(5), mountinfo."""
+    """(mountpoint, type) of each mount in this name space."""
+    return ((path, kind) for _, path, kind in mount_table())
+
+
+def mount_table() -> Iterator[tuple[str, bytes, bytes]]:
+    """(device as "major:minor", mountpoint, type) of each mount. Source: proc(5), mountinfo."""
     with open("/proc/self/mountinfo", "rb") as table:
         for line in table:
             fields, _, rest = line.partition(b" - ")
-            yield unescape(fields.split(b" ")[4]), rest.split(b" ")[0]
+            _, _, device, _, path, *_ = fields.split(b" ")
+            yield device.decode(), unescape(path), rest.split(b" ")[0]
 
 
 def unescape(field: bytes) -> bytes:

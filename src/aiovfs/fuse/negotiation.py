@@ -24,8 +24,9 @@ OLDEST_MINOR = 23  # Linux 3.15: the first with a 64-byte init_out; older ones w
 MAX_PAGES_LIMIT = 0xFFFF
 DEFAULT_MAX_PAGES = 32
 
-ALWAYS = InitFlags.ASYNC_READ | InitFlags.BIG_WRITES | InitFlags.MAX_PAGES | InitFlags.HAS_EXPIRE_ONLY
+ALWAYS = InitFlags.BIG_WRITES | InitFlags.MAX_PAGES | InitFlags.HAS_EXPIRE_ONLY | InitFlags.HAS_RESEND
 BY_OPTION = {
+    "async_read": InitFlags.ASYNC_READ,
     "parallel_dirops": InitFlags.PARALLEL_DIROPS,
     "async_dio": InitFlags.ASYNC_DIO,
     "atomic_o_trunc": InitFlags.ATOMIC_O_TRUNC,
@@ -35,13 +36,32 @@ BY_OPTION = {
     "posix_acl": InitFlags.POSIX_ACL,
     "dont_mask": InitFlags.DONT_MASK,
     "export_support": InitFlags.EXPORT_SUPPORT,
+    "no_export_support": InitFlags.NO_EXPORT_SUPPORT,
     "direct_io_allow_mmap": InitFlags.DIRECT_IO_ALLOW_MMAP,
+    "explicit_inval_data": InitFlags.EXPLICIT_INVAL_DATA,
+    "setxattr_ext": InitFlags.SETXATTR_EXT,
+    "handle_killpriv": InitFlags.HANDLE_KILLPRIV,
+    "handle_killpriv_v2": InitFlags.HANDLE_KILLPRIV_V2,
+    "no_open": InitFlags.NO_OPEN_SUPPORT,
+    "no_opendir": InitFlags.NO_OPENDIR_SUPPORT,
+    "allow_idmap": InitFlags.ALLOW_IDMAP,
+    "request_timeout": InitFlags.REQUEST_TIMEOUT,
+}
+TAKEN_BACK = {
+    "sync_read": InitFlags.ASYNC_READ,
+    "explicit_inval_data": InitFlags.AUTO_INVAL_DATA,
+    "no_remote_posix_lock": InitFlags.POSIX_LOCKS,
+    "no_remote_flock": InitFlags.FLOCK_LOCKS,
+    "no_remote_lock": InitFlags.POSIX_LOCKS | InitFlags.FLOCK_LOCKS,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What kernel and session agreed to. Sizes are bytes."""
+    """What kernel and session agreed to. Sizes are bytes.
+
+    `readahead` is the window that was set on the mount itself, 0 where it was left as the kernel has it.
+    """
 
     minor: int
     offered: InitFlags
@@ -50,6 +70,7 @@ class Features:
     max_readahead: int
     max_background: int
     congestion_threshold: int
+    readahead: int = 0
 
     def __contains__(self, flag: InitFlags) -> bool:
         return flag in self.agreed
@@ -72,6 +93,9 @@ def negotiate(request: m.Init, settings: Settings, *, supported: InitFlags) -> t
         wanted |= supported & InitFlags.DO_READDIRPLUS
         if settings["readdirplus_auto"]:
             wanted |= supported & InitFlags.READDIRPLUS_AUTO
+    for name, flag in TAKEN_BACK.items():
+        if settings[name]:
+            wanted &= ~flag
     agreed = wanted & offered
     if InitFlags.INIT_EXT in offered:
         agreed |= InitFlags.INIT_EXT  # only with it does the kernel look at the upper 32 flags
@@ -97,7 +121,8 @@ def negotiate(request: m.Init, settings: Settings, *, supported: InitFlags) -> t
         max_background=features.max_background,
         congestion_threshold=features.congestion_threshold,
         max_write=features.max_write,
-        time_gran=1,
+        time_gran=settings["time_gran"],
         max_pages=pages if InitFlags.MAX_PAGES in agreed else 0,
+        request_timeout=settings["request_timeout"],
     )
     return reply, features

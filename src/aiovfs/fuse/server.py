@@ -21,9 +21,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +40,7 @@ from aiovfs.fuse import core, mountpoint
 from aiovfs.fuse.device import Device, DeviceGone
 from aiovfs.fuse.dispatch import Dispatcher
 from aiovfs.fuse.drain import Drain, Waiting, release
+from aiovfs.fuse.forgetting import Forgetting
 from aiovfs.fuse.handlers import Operations
 from aiovfs.fuse.interrupts import LOOK_AGAIN_S, Interrupts
 from aiovfs.fuse.negotiation import Features, negotiate
@@ -65,15 +68,16 @@ class Session:
         self.notifier = Notifier(device)
         self.features: Features
         self._device = device
-        self._dispatcher = Dispatcher(operations)
-        self._interrupts = Interrupts()
+        self._dispatcher = Dispatcher(operations, settings)
+        self._interrupts = Interrupts(every_signal=settings["intr"], signal_number=settings["intr_signal"])
         self._drain = Drain(
             device,
             self._dispatcher,
             max_tasks=settings["max_tasks"],
-            trace=settings["trace"],
+            trace=settings["trace"] or settings["debug"],
             interrupt=self._interrupt,
             notify_reply=self.notifier.receive,
+            forgetting=forgetting_for(settings),
         )
         self._readable = Readable(device.fd)
         self._token = LoopToken()
@@ -133,6 +137,18 @@ class Session:
         self._run_drain = core.runner(self._drain, self.features.agreed)
         self._add_reader()
         group.start_soon(self._unmount_when_told)
+
+    async def set_readahead(self) -> None:
+        """Set the window of the option `readahead`. Where that is not allowed, the mount works all the same."""
+        size = self.settings["readahead"]
+        if not size or self.mountpoint is None:
+            return
+        try:
+            window = await anyio.to_thread.run_sync(mountpoint.set_readahead, self.mountpoint, size)
+        except OSError as exc:
+            log.warning("readahead=%d could not be set, the kernel's 128 KiB stay: %s", size, exc)
+        else:
+            self.features = replace(self.features, readahead=window)
 
     async def _first_request(self) -> m.Init:
         while True:
@@ -304,6 +320,19 @@ class Session:
             await anyio.sleep(LOOK_AGAIN_S)
 
 
+def forgetting_for(settings: Settings) -> Forgetting | None:
+    if settings["noforget"]:
+        return Forgetting(math.inf)
+    return Forgetting(settings["remember"]) if settings["remember"] else None
+
+
+def show_trace() -> None:
+    """Let the trace be seen where nobody has set up logging, for the option `debug`."""
+    trace_log.setLevel(logging.INFO)
+    if not trace_log.hasHandlers():
+        trace_log.addHandler(logging.StreamHandler())
+
+
 async def run_and_log(func: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
     try:
         await func(*args)
@@ -343,17 +372,20 @@ async def mount(operations: Operations, directory: str | os.PathLike[str], **opt
     path = os.fspath(directory)
     given = connection_fd(path)
     if given is not None:
-        fd, mounted_at = given, None
+        fd, keeper, mounted_at = given, None, None
     else:
         mounted_at = await anyio.to_thread.run_sync(os.path.realpath, path)
-        fd = await anyio.to_thread.run_sync(partial(mountpoint.mount, mounted_at, settings))
+        fd, keeper = await anyio.to_thread.run_sync(partial(mountpoint.attach, mounted_at, settings))
     device = Device(fd, max_write=settings["max_write"])
     session = Session(operations, device, mounted_at, settings)
+    if settings["debug"]:
+        show_trace()
     # An exception that left the task group would come out wrapped in an ExceptionGroup: it is carried around it.
     failure: BaseException | None = None
     async with anyio.create_task_group() as group:
         try:
             await session.start(group)
+            await session.set_readahead()
         except BaseException as exc:
             failure = exc
             with anyio.CancelScope(shield=True):
@@ -367,6 +399,9 @@ async def mount(operations: Operations, directory: str | os.PathLike[str], **opt
                 failure = exc
             await session.close()
         group.cancel_scope.cancel()
+    if keeper is not None:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(keeper.close)
     if failure is not None:
         raise failure
 
