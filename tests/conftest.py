@@ -31,3 +31,16 @@ LOOPS = {
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Run every async test on asyncio, uvloop and Trio."""
     return LOOPS[request.param]
+
+
+@pytest.fixture(params=["python", "native"])
+def core(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Serve FUSE sessions by the core in Python, then by the one in C."""
+    from aiovfs.fuse import core
+
+    name: str = request.param
+    if name == "python":
+        monkeypatch.setattr(core, "NATIVE", None)
+    elif core.NATIVE is None:
+        pytest.skip(f"the core in C is not there ({core.REASON}); python setup.py build_ext --inplace")
+    return name

@@ -20,6 +20,8 @@ from aiovfs.errors import OptionError, ProtocolError
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.testing.fake_kernel import FakeKernel
 
+pytestmark = pytest.mark.usefixtures("core")
+
 
 def nodeid_of(body: bytes) -> int:
     return int.from_bytes(body[:8], "little")

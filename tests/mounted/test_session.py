@@ -21,7 +21,7 @@ from aiovfs import fuse
 from aiovfs.errors import MountError
 from aiovfs.fuse import mountpoint
 
-pytestmark = pytest.mark.mounted
+pytestmark = [pytest.mark.mounted, pytest.mark.usefixtures("core")]
 T = TypeVar("T")
 
 

@@ -44,7 +44,7 @@ from aiovfs.fuse._replies cimport Attributes, DirEntry, Entry, Opened
 
 from aiovfs.fuse import dispatch, drain, packers
 from aiovfs.fuse.device import DeviceGone
-from aiovfs.fuse.protocol import BY_OPCODE, dirents, structs
+from aiovfs.fuse.protocol import BY_OPCODE, encode_error, structs
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:
@@ -224,6 +224,7 @@ cdef struct Place:
     Kind kind
     bint adds_lookup
     bint has_data
+    bint has_plain_errors  # an OSError is answered with its errno and nothing else
     PyObject *route
     PyObject *handler
     PyObject *constant
@@ -407,6 +408,7 @@ cdef Fit add_dirent(
     cdef Py_ssize_t length
     cdef PyObject *name
     cdef PyObject *child = NULL
+    cdef EntryOut left_out
     cdef DirEntry instance
     if not PyObject_TypeCheck(value, <PyTypeObject *>DirEntry):
         return UNUSUAL
@@ -422,6 +424,9 @@ cdef Fit add_dirent(
     if plus:
         child = <PyObject *>instance.entry
     if size > room:
+        # Python packs the Entry before it looks for room: one that cannot be packed is an error all the same.
+        if plus and child != <PyObject *>None and not take_entry(child, &left_out):
+            return UNUSUAL
         return FULL
     memset(start + size - 8, 0, 8)
     head = <Dirent *>(start + before)
@@ -534,6 +539,12 @@ cdef class Core:
             place.route = <PyObject *>route
             place.handler = <PyObject *>handler
             self.kept += (route, handler)
+            place.has_plain_errors = True
+            if route.name == "lookup":
+                # An option may have "no such name" answered by something else than an errno: see what it is.
+                example = row.request(name=b"name")
+                reply = b"".join(self.dispatcher.error_for(route, example, OSError(ENOENT, "no such name")))
+                place.has_plain_errors = reply == encode_error(0, ENOENT)
             if isinstance(handler, functools.partial) and handler.func is dispatch.step_default:
                 example = row.request()
                 constant = b"".join(route.pack(example, handler(example)))
@@ -673,7 +684,7 @@ cdef class Core:
 
     cdef int fail(self, Place *place, uint64_t unique, object request, object exc) except -1:
         # An errno is sent from here; everything else is for Python to judge.
-        if isinstance(exc, OSError):
+        if place.has_plain_errors and isinstance(exc, OSError):
             number = exc.errno
             if type(number) is int and 0 < number < 512:
                 self.send_error(unique, number, request)

@@ -1,0 +1,211 @@
+"""What serving a request may cost at most, in counts: these hold on a busy machine, where times do not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiovfs import fuse
+from aiovfs.errors import MountError
+from aiovfs.fuse import mountpoint
+from aiovfs.fuse.protocol import encode_request
+from aiovfs.fuse.protocol import messages as m
+from aiovfs.testing.fake_kernel import FakeKernel
+
+from .conftest import Bench, Scripted, attributes
+
+LARGE = 64 << 10
+MANY = 256
+
+
+@pytest.fixture(params=["python", "native"])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    if request.param == "native":
+        request.getfixturevalue("native")
+    bench = Bench(Scripted(), native=request.param == "native")
+    yield bench
+    bench.close()
+
+
+class Answers(fuse.Operations):
+    async def getattr(self, request: fuse.Getattr) -> fuse.Attributes:
+        return attributes(mode=0o40755)
+
+
+async def test_a_handler_that_does_not_wait_makes_no_task(core: str, anyio_backend_name: str) -> None:
+    made: list[object] = []
+    if anyio_backend_name == "trio":
+        import trio
+
+        class Count(trio.abc.Instrument):
+            def task_spawned(self, task: Any) -> None:
+                made.append(task)
+
+        instrument = Count()
+
+        @contextlib.contextmanager
+        def counting() -> Iterator[None]:
+            trio.lowlevel.add_instrument(instrument)
+            yield
+            trio.lowlevel.remove_instrument(instrument)
+    else:
+        loop = asyncio.get_running_loop()
+
+        def factory(loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+            made.append(coroutine)
+            return asyncio.Task(coroutine, loop=loop, **options)
+
+        @contextlib.contextmanager
+        def counting() -> Iterator[None]:
+            loop.set_task_factory(factory)
+            yield
+            loop.set_task_factory(None)
+
+    with FakeKernel() as kernel:
+        async with fuse.mount(Answers(), kernel.path):
+            await kernel.ask(m.Getattr(nodeid=1))
+            with counting():
+                for _ in range(MANY):
+                    assert (await kernel.ask(m.Getattr(nodeid=1))).error == 0
+    assert made == []
+
+
+def test_nothing_large_is_allocated_for_a_request(bench: Bench) -> None:
+    payload = encode_request(m.Write(nodeid=1, size=4 * LARGE, data=b"w" * 4 * LARGE))
+    reading = encode_request(m.Read(nodeid=1, size=4 * LARGE))
+    listing = encode_request(m.Readdir(nodeid=1, size=LARGE - 4096))
+    content = memoryview(bytes(4 * LARGE))
+    entries = [fuse.DirEntry(b"n%05d" % number, number, 0o100644, number) for number in range(MANY)]
+    answers = {m.Write: 4 * LARGE, m.Read: content, m.Readdir: entries}
+    bench.drain.operations.script = lambda request: answers[type(request)]  # type: ignore[attr-defined]
+    bench.drain.operations.seen = NeverFull()  # type: ignore[attr-defined]
+    sink = bytearray(5 * LARGE)
+
+    def serve(message: bytes) -> None:
+        bench.kernel.send(message)
+        bench.run()
+        bench.kernel.recv_into(sink)
+
+    for message in (payload, reading, listing):
+        serve(message)  # what is allocated once and used again
+    tracemalloc.start()
+    try:
+        for message in (payload, reading, listing):
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            serve(message)
+            assert tracemalloc.get_traced_memory()[1] - before < LARGE
+    finally:
+        tracemalloc.stop()
+
+
+class NeverFull(list[Any]):
+    def append(self, value: Any) -> None:
+        """Keep nothing: requests hold views of the buffer."""
+
+
+def test_a_drain_ends_after_its_budget(bench: Bench) -> None:
+    bench.drain.operations.script = lambda request: attributes()  # type: ignore[attr-defined]
+    for number in range(100):
+        bench.send(m.Getattr(unique=2 + 2 * number, nodeid=1))
+    assert bench.run() == (None, False)
+    answered = 0
+    while bench.receive() is not None:
+        answered += 1
+    assert 8 <= answered <= 64
+
+
+def test_the_core_in_c_serves_common_requests_by_itself(native: None) -> None:
+    bench = Bench(Scripted(), native=True)
+    bench.drain.operations.script = lambda request: attributes()  # type: ignore[attr-defined]
+    for number in range(MANY):
+        bench.ask(m.Getattr(unique=2 + 2 * number, nodeid=1))
+    assert (bench.core.requests, bench.core.by_python) == (MANY, 0)
+    bench.close()
+
+
+SERVER = """
+import sys, anyio
+from aiovfs import fuse
+class Directory(fuse.Operations):
+    async def getattr(self, request):
+        return fuse.Attributes(1, 0o40755, timeout=0)
+async def main():
+    async with fuse.mount(Directory(), sys.argv[1]) as session:
+        print("ready", flush=True)
+        await session.wait()
+anyio.run(main, backend=sys.argv[2])
+"""
+COUNTED = "read,write,readv,writev,epoll_wait,epoll_pwait,epoll_ctl,sched_yield,getpid,futex,ioctl"
+
+
+@pytest.mark.mounted
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+@pytest.mark.parametrize("pure", ["0", "1"], ids=["native", "python"])
+def test_a_stream_of_requests_costs_two_system_calls_each(tmp_path: Path, loop: str, pure: str, native: None) -> None:
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    directory, output = tmp_path / "mnt", tmp_path / "counts"
+    directory.mkdir()
+    environment = os.environ | {"AIOVFS_PURE": pure}
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(directory), loop], stdout=subprocess.PIPE, env=environment
+    )
+    assert server.stdout is not None
+    try:
+        assert server.stdout.readline() == b"ready\n"
+        os.stat(directory)
+        tracer = subprocess.Popen(
+            [strace, "-f", "-c", "-U", "calls,name", "-e", f"trace={COUNTED}", "-o", output, "-p", str(server.pid)],
+            stderr=subprocess.PIPE,
+        )
+        assert tracer.stderr is not None
+        if b"attached" not in tracer.stderr.readline():
+            tracer.wait()
+            pytest.skip("strace may not attach to a process here")
+        fd = os.open(directory, os.O_RDONLY)
+        # Several clients at a time, so that there is always a next request: this is about what one costs.
+        clients = [subprocess.Popen([sys.executable, "-c", CLIENT, str(directory)]) for _ in range(3)]
+        for client in clients:
+            assert client.wait(30) == 0
+        os.close(fd)
+        tracer.send_signal(2)
+        tracer.wait(10)
+        tracer.stderr.close()
+    finally:
+        with contextlib.suppress(MountError):
+            mountpoint.unmount(str(directory), lazy=True)
+        server.wait(10)
+        server.stdout.close()
+    counts = {}
+    for line in output.read_text().splitlines():
+        number, _, name = line.strip().partition(" ")
+        if number.isdecimal() and name.strip() != "total":
+            counts[name.strip()] = int(number)
+    requests = counts.get("write", 0) + counts.get("writev", 0)
+    assert requests >= 3 * CALLS
+    assert counts.get("epoll_ctl", 0) < requests / 100
+    yields = counts.pop("sched_yield", 0)
+    waits = counts.get("epoll_wait", 0) + counts.get("epoll_pwait", 0)
+    assert yields <= requests
+    assert waits <= requests / 4, counts
+    assert sum(counts.values()) - waits <= 2.1 * requests, counts
+
+
+CALLS = 1000
+CLIENT = f"""
+import os, sys
+for _ in range({CALLS}):
+    os.stat(sys.argv[1])
+"""
