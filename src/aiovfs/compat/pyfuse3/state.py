@@ -7,6 +7,7 @@ would keep the mount alive after the server has ended.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -94,7 +95,7 @@ class Mounted:
         """Let go of the connection and of the mountpoint, if the mount is still there. Raises nothing."""
         if self.fd < 0:
             # Aborted: nobody can hold up a look at the mountpoint any more.
-            is_there = self.directory is not None and mountpoint.is_stale(self.directory)
+            is_there = self.directory is not None and is_dead(self.directory)
         else:
             is_there = is_connected(self.fd)
         self.abort()
@@ -104,6 +105,15 @@ class Mounted:
             mountpoint.unmount(self.directory, lazy=True)
         except MountError as exc:
             log.warning("%s", exc)
+
+
+def is_dead(directory: str) -> bool:
+    """Is a FUSE mount there that nobody serves? Attributes may be cached (stat succeeds), how full it is never is."""
+    try:
+        os.statvfs(directory)
+    except OSError as exc:
+        return exc.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    return False
 
 
 def is_connected(fd: int) -> bool:
