@@ -31,7 +31,6 @@ default_options: frozenset[str] = frozenset({"default_permissions"})
 DEVICE_DIRECTORY = "/dev/fd/"
 # What pyfuse3 agrees on with the kernel where aiovfs does otherwise by default.
 DEFAULTS: dict[str, Any] = {
-    "fsname": "",
     "subtype": "",
     "readdirplus_auto": False,
     "direct_io_allow_mmap": False,
@@ -51,10 +50,9 @@ def init(ops: Operations, mountpoint: str, options: Iterable[str] = default_opti
     if not isinstance(mountpoint, str):
         raise TypeError(f"mountpoint must be str, not {type(mountpoint).__name__}")
     given = connection_of(mountpoint)
-    directory = os.path.abspath(mountpoint) if given < 0 else None
+    directory = os.path.realpath(mountpoint) if given < 0 else None
     chosen = DEFAULTS | to_session_options(options) | session_options
-    if chosen.get("trace"):
-        show_trace()
+    chosen.setdefault("fsname", chosen["subtype"] or "/dev/fuse")
     try:
         settings = parse_options(chosen)
     except OptionError as exc:
@@ -155,11 +153,3 @@ def connection_of(path: str) -> int:
     """N of `/dev/fd/N`, -1 for other paths."""
     number = path.removeprefix(DEVICE_DIRECTORY)
     return int(number) if number != path and number.isdecimal() else -1
-
-
-def show_trace() -> None:
-    """`-o debug`: each message on the wire goes to stderr."""
-    trace = logging.getLogger("aiovfs.fuse.trace")
-    trace.setLevel(logging.INFO)
-    if not any(isinstance(handler, logging.StreamHandler) for handler in trace.handlers):
-        trace.addHandler(logging.StreamHandler())

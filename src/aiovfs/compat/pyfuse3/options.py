@@ -57,12 +57,16 @@ WORDS: Final[Mapping[str, Word]] = MappingProxyType(
             Word("atime", "atime", "access times are updated"),
             Word("noatime", "noatime", "access times are not updated"),
             Word("auto_unmount", "auto_unmount", "unmounted when the process ends"),
-            Word("debug", "trace", "each message goes to the log and to stderr"),
+            Word("context", "context", "SELinux label of everything", str),
+            Word("fscontext", "fscontext", "SELinux label of the file system", str),
+            Word("defcontext", "defcontext", "SELinux label of what has none", str),
+            Word("rootcontext", "rootcontext", "SELinux label of the root", str),
+            Word("debug", "debug", "each message goes to the log and to stderr"),
             Word("nonempty", "", "has no effect: directories with entries are accepted anyway"),
             Word("user", "", "recorded in /etc/mtab where that is a file", str),
             # From here on: of libfuse's high-level interface.
-            Word("use_ino", "", "has no effect: st_ino is always honoured"),
-            Word("readdir_ino", "", "has no effect: listings carry inode numbers"),
+            Word("use_ino", "use_ino", "has no effect: st_ino is always honoured"),
+            Word("readdir_ino", "readdir_ino", "has no effect: listings always carry inode numbers"),
             Word("direct_io", "direct_io", "files are read and written past the page cache"),
             Word("kernel_cache", "kernel_cache", "opening a file keeps its cached pages"),
             Word("auto_cache", "auto_cache", "a changed size or mtime drops the cached pages"),
@@ -75,8 +79,8 @@ WORDS: Final[Mapping[str, Word]] = MappingProxyType(
             Word("ac_attr_timeout", "ac_attr_timeout", "seconds between looks for auto_cache", float),
             Word("negative_timeout", "negative_timeout", "seconds that a missing name is remembered", float),
             Word("noforget", "noforget", "the file system is not told what the kernel forgets"),
-            Word("intr", "intr", "an interrupted caller cancels its handler"),
-            Word("intr_signal", "intr_signal", "the signal that counts as an interrupt", int),
+            Word("intr", "intr", "a caller that gets any signal cancels its handler"),
+            Word("intr_signal", "intr_signal", "this signal, and those that end programs, cancel a handler", int),
         )
     }
 )
@@ -91,6 +95,8 @@ def to_session_options(words: Iterable[str]) -> dict[str, Any]:
             word, value = parse(part)
             if word.option:
                 options[word.option] = value
+    if "intr" in options or "intr_signal" in options:
+        options["interrupts"] = True
     return options
 
 

@@ -7,9 +7,9 @@ would keep the mount alive after the server has ended.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
+import re
 import select
 import threading
 from collections.abc import Mapping, Sequence
@@ -40,6 +40,7 @@ class Mounted:
         self.operations = operations
         self.options = options
         self.has_been_served = False
+        self._device = b"" if directory is None else device_of(directory)
         self._session: fuse.Session | None = None
         self._must_end = False
         self._thread: int | None = None
@@ -93,27 +94,30 @@ class Mounted:
 
     def close(self, *, unmount: bool) -> None:
         """Let go of the connection and of the mountpoint, if the mount is still there. Raises nothing."""
-        if self.fd < 0:
-            # Aborted: nobody can hold up a look at the mountpoint any more.
-            is_there = self.directory is not None and is_dead(self.directory)
-        else:
-            is_there = is_connected(self.fd)
+        is_gone = self.fd >= 0 and not is_connected(self.fd)
         self.abort()
-        if not unmount or self.directory is None or not is_there:
+        if is_gone or not unmount or self.directory is None:
             return
-        try:
-            mountpoint.unmount(self.directory, lazy=True)
-        except MountError as exc:
-            log.warning("%s", exc)
+        if device_of(self.directory) == self._device:  # else another mount has taken its place
+            try:
+                mountpoint.unmount(self.directory, lazy=True)
+            except MountError as exc:
+                log.warning("%s", exc)
 
 
-def is_dead(directory: str) -> bool:
-    """Is a FUSE mount there that nobody serves? Attributes may be cached (stat succeeds), how full it is never is."""
-    try:
-        os.statvfs(directory)
-    except OSError as exc:
-        return exc.errno in (errno.ENOTCONN, errno.ECONNABORTED)
-    return False
+def device_of(directory: str) -> bytes:
+    """The number of the device that is mounted at `directory`, which is not touched: nobody may answer there.
+
+    Every FUSE mount is a device of its own. Source: proc(5), mountinfo.
+    """
+    device = b""
+    path = re.sub(rb"[ \t\n\\]", lambda match: b"\\%03o" % ord(match[0]), os.fsencode(directory))
+    with open("/proc/self/mountinfo", "rb") as table:
+        for line in table:
+            fields = line.split(b" ", 5)
+            if fields[4] == path:
+                device = fields[2]
+    return device
 
 
 def is_connected(fd: int) -> bool:

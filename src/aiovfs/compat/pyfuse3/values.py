@@ -94,6 +94,7 @@ class EntryAttributes(fuse.Attributes):
         pass
 
     __eq__ = object.__eq__
+    __ne__ = object.__ne__
     __hash__ = object.__hash__  # type: ignore[assignment]
     __repr__ = object.__repr__
 
