@@ -157,12 +157,17 @@ async def test_what_the_page_cache_holds_is_retrieved(directory: Path, cached: C
         await outside(os.stat, directory / "file")
         nodeid = cached.nodeid(b"file")
         assert await notifier.retrieve(nodeid, 0, 100) == b""
-        assert await outside(contents, directory) == data
-        assert await notifier.retrieve(nodeid, 0, len(data)) == data
-        assert await notifier.retrieve(nodeid, 5000, 2_500_000) == data[5000:2_505_000]
-        assert await notifier.retrieve(nodeid, len(data) - 10, 100) == data[-10:]
+        for offset, size in ((0, len(data)), (5000, 2_500_000), (len(data) - 10, 100)):
+            found = None
+            while found != data[offset : offset + size]:  # the kernel may drop pages whenever it likes
+                assert await outside(contents, directory) == data
+                found = await notifier.retrieve(nodeid, offset, size)
+                assert found is not None
+                assert data.startswith(found, offset)
         await notifier.invalidate_inode(nodeid, 8 * PAGE, PAGE)
-        assert await notifier.retrieve(nodeid, 0, len(data)) == data[: 8 * PAGE]
+        found = await notifier.retrieve(nodeid, 0, len(data))
+        assert found is not None
+        assert data[: 8 * PAGE].startswith(found)
         assert await notifier.retrieve(999, 0, 100) is None
 
 
