@@ -21,7 +21,6 @@ extensions = [
     Extension(
         ".".join(source.relative_to(here / "src").with_suffix("").parts),
         [str(source.relative_to(here))],
-        optional=not required,
     )
     for source in sources
 ]
@@ -29,4 +28,6 @@ if extensions:
     from Cython.Build import cythonize
 
     extensions = cythonize(extensions, language_level=3, include_path=["src"], build_dir="build/cython")
+    for extension in extensions:
+        extension.optional = not required  # cythonize makes new objects, and would lose it
 setup(ext_modules=extensions)

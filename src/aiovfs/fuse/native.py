@@ -16,8 +16,6 @@ def load(name: str) -> tuple[ModuleType | None, str]:
     """The extension module `name` of this package, or None; and why."""
     if os.environ.get("AIOVFS_PURE") == "1":
         return None, "AIOVFS_PURE=1 chooses Python"
-    if os.environ.get("AIOVFS_NATIVE") != "1":
-        return None, "AIOVFS_NATIVE=1 would choose C"
     try:
         module = importlib.import_module(f"aiovfs.fuse.{name}")
     except ImportError as error:
