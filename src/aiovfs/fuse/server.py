@@ -61,14 +61,14 @@ PARKED_TASKS = 16
 class Session:
     """One mount being served. Made by `mount`; its public face is the properties, `terminate` and `wait`."""
 
-    def __init__(self, operations: Operations, device: Device, directory: str | None, settings: Settings) -> None:
-        self.operations = operations
+    def __init__(self, dispatcher: Dispatcher, device: Device, directory: str | None, settings: Settings) -> None:
+        self.operations = dispatcher.operations
         self.mountpoint = directory
         self.settings = settings
         self.notifier = Notifier(device)
         self.features: Features
         self._device = device
-        self._dispatcher = Dispatcher(operations, settings)
+        self._dispatcher = dispatcher
         self._interrupts = Interrupts(every_signal=settings["intr"], signal_number=settings["intr_signal"])
         self._drain = Drain(
             device,
@@ -369,6 +369,7 @@ async def mount(operations: Operations, directory: str | os.PathLike[str], **opt
     Raises `OptionError`, `MountError`, `ProtocolError`, and whatever `Operations.init` raises; nothing is left mounted.
     """
     settings = parse_options(options)
+    dispatcher = Dispatcher(operations, settings)  # what it refuses is refused before anything is mounted
     path = os.fspath(directory)
     given = connection_fd(path)
     if given is not None:
@@ -377,7 +378,7 @@ async def mount(operations: Operations, directory: str | os.PathLike[str], **opt
         mounted_at = await anyio.to_thread.run_sync(os.path.realpath, path)
         fd, keeper = await anyio.to_thread.run_sync(partial(mountpoint.attach, mounted_at, settings))
     device = Device(fd, max_write=settings["max_write"])
-    session = Session(operations, device, mounted_at, settings)
+    session = Session(dispatcher, device, mounted_at, settings)
     if settings["debug"]:
         show_trace()
     # An exception that left the task group would come out wrapped in an ExceptionGroup: it is carried around it.
