@@ -35,6 +35,7 @@ __all__ = ["Dispatcher", "Reply", "Route", "pack_error"]
 
 log = logging.getLogger("aiovfs.fuse")
 
+LARGEST_LISTING = 1 << 20  # no kernel asks for more, and this much memory is taken before it is known what is needed
 ANSWERED_BY_DEFAULT = frozenset({"statfs", "open", "opendir", "release", "releasedir"})
 
 
@@ -104,7 +105,7 @@ class Dispatcher:
         return flags
 
     def pack_listing(self, request: m.Readdir, entries: Iterable[DirEntry]) -> Reply:
-        buffer = DirentBuffer(request.size)
+        buffer = DirentBuffer(min(request.size, LARGEST_LISTING))
         for entry in until_error(entries, buffer):
             if not buffer.add(entry.name, entry.ino, entry.mode >> 12 & 0xF, entry.offset):
                 break
@@ -113,7 +114,7 @@ class Dispatcher:
 
     def pack_listing_plus(self, request: m.Readdirplus, entries: Iterable[DirEntry]) -> Reply:
         """As `pack_listing`; counts a lookup for each entry once all are packed, as the reply will be sent whole."""
-        buffer = DirentBuffer(request.size)
+        buffer = DirentBuffer(min(request.size, LARGEST_LISTING))
         inodes = self.operations.inodes
         sent: list[int] = []
         for entry in until_error(entries, buffer):

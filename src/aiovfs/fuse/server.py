@@ -266,7 +266,7 @@ class Session:
         else:
             drain.answer(route, request, value)
         finally:
-            del drain.waiting[request.unique]
+            drain.waiting.pop(request.unique, None)  # gone already when the kernel used one number twice
             if release(request) and buffer is not None:
                 self._device.return_buffer(buffer)
 
