@@ -16,7 +16,6 @@ from aiovfs.fuse.protocol import messages as m
 from aiovfs.types import NodeId
 from benchmarks.servers.namespace import BLOCK, Node, build
 
-
 VIEW = memoryview(BLOCK)  # any buffer may be returned, and a slice of a view copies nothing
 
 
@@ -32,7 +31,7 @@ class Handlers(fuse.Operations):
     def __init__(self) -> None:
         self.nodes = build(finish)
         self.unlinked: dict[int, Node] = {}
-        self.listings: dict[int, list[tuple[bytes, Node]]] = {}
+        self.listings: dict[int, list[bytes]] = {}
         self.next_ino = len(self.nodes) + 1
 
     def children(self, nodeid: int) -> dict[bytes, Node]:
@@ -90,13 +89,14 @@ class Handlers(fuse.Operations):
             del self.nodes[nodeid]
 
     async def opendir(self, request: m.Opendir) -> fuse.Opened:
-        self.listings[request.nodeid] = list(self.children(request.nodeid).items())
+        self.listings[request.nodeid] = list(self.children(request.nodeid))
         return fuse.Opened(request.nodeid)
 
     def entries(self, fh: int, start: int) -> Iterator[fuse.DirEntry]:
-        listing = self.listings[fh]
-        for index in range(start, len(listing)):
-            name, node = listing[index]
+        children, names = self.children(fh), self.listings[fh]
+        for index in range(start, len(names)):
+            name = names[index]
+            node = children[name]
             yield fuse.DirEntry(name, node.ino, node.mode, index + 1, node.reply)
 
     async def readdir(self, request: m.Readdir) -> Iterator[fuse.DirEntry]:

@@ -81,13 +81,14 @@ class Handlers(pyfuse3.Operations):
                 del self.nodes[inode]
 
     async def opendir(self, inode, ctx):
-        self.listings[inode] = list(self.nodes[inode].children.items())
+        self.listings[inode] = list(self.nodes[inode].children)
         return inode
 
     async def readdir(self, fh, start_id, token):
-        listing = self.listings[fh]
-        for index in range(start_id, len(listing)):
-            name, node = listing[index]
+        children, names = self.nodes[fh].children, self.listings[fh]
+        for index in range(start_id, len(names)):
+            name = names[index]
+            node = children[name]
             if not pyfuse3.readdir_reply(token, name, node.reply, index + 1):
                 break
 
