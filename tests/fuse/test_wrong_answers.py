@@ -46,7 +46,8 @@ class Failing:
 
 FOR_ALL: list[Any] = [object(), "text", -2, 3.5, Awkward(), [None]]
 ATTRIBUTES: list[Any] = [
-    None, b"", file(mode=0o644), file(size=-1), file(ino="2"), file(mtime_ns=1.5), file(timeout=math.nan), fuse.Opened(),
+    None, b"", file(mode=0o644), file(size=-1), file(ino="2"), file(mtime_ns=1.5), file(timeout=math.nan),
+    fuse.Opened(),
 ]  # fmt: skip
 ENTRIES: list[Any] = [
     None, (), fuse.Entry(2, None), fuse.Entry(-1, file()), fuse.Entry(2, file(mode=0o644)),  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from aiovfs.fuse.locks import LockTable
 from aiovfs.fuse.mountpoint import is_mounted, is_stale
 from aiovfs.fuse.negotiation import Features
 from aiovfs.fuse.notifier import Notifier
-from aiovfs.fuse.options import OPTIONS, Option
+from aiovfs.fuse.options import OPTIONS, Option, parse_option_string
 from aiovfs.fuse.polls import PollTable
 from aiovfs.fuse.protocol.flags import (
     FallocateFlags,
@@ -174,6 +174,7 @@ __all__ = [
     "is_mounted",
     "is_stale",
     "mount",
+    "parse_option_string",
     "serve",
     "unmount",
 ]
