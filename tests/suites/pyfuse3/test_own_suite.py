@@ -1,7 +1,7 @@
 """pyfuse3's own tests and examples, run against our modules under its names.
 
-They are fetched when the test runs and not kept here: pyfuse3 is under the LGPL. Only `test/` and `examples/` of its source
-distribution are unpacked, so that none of its code can be imported by accident.
+They are fetched when the test runs and not kept here: pyfuse3 is under the LGPL. Only `test/` and `examples/` of its
+source distribution are unpacked, so that none of its code can be imported by accident.
 """
 
 from __future__ import annotations
@@ -63,7 +63,6 @@ def run(suite: Path, name: str) -> str:
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("PYTEST")},
         "PYTHONPATH": os.pathsep.join(PATH),
-        "CI": "true",  # the suite's word for: do not insist on coarse file times
     }
     command = [sys.executable, "-m", "pytest", "-c", "test/pytest.ini", "--rootdir", "test", "-o", "addopts="]
     done = subprocess.run(
