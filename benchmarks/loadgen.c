@@ -23,6 +23,7 @@
 
 #define SMALL 4096
 #define LARGE (128 * 1024)
+#define HUGE (1024 * 1024)
 #define WARM_UP_NS 50000000LL
 
 struct client {
@@ -123,7 +124,10 @@ static void write_somewhere(struct client *client, size_t size) {
 
 static void do_read_small(struct client *client) { read_somewhere(client, SMALL); }
 static void do_read_large(struct client *client) { read_somewhere(client, LARGE); }
+static void do_read_huge(struct client *client) { read_somewhere(client, HUGE); }
 static void do_write_small(struct client *client) { write_somewhere(client, SMALL); }
+static void do_write_large(struct client *client) { write_somewhere(client, LARGE); }
+static void do_write_huge(struct client *client) { write_somewhere(client, HUGE); }
 
 static void do_readdir(struct client *client) {
     DIR *stream = opendir(client->path);
@@ -152,7 +156,10 @@ static const struct operation {
     {"create_unlink", prepare_new, do_create_unlink},
     {"read_4k", prepare_read, do_read_small},
     {"read_128k", prepare_read, do_read_large},
+    {"read_1m", prepare_read, do_read_huge},
     {"write_4k", prepare_write, do_write_small},
+    {"write_128k", prepare_write, do_write_large},
+    {"write_1m", prepare_write, do_write_huge},
     {"readdir_10k", prepare_many, do_readdir},
 };
 
@@ -208,8 +215,8 @@ int main(int argc, char **argv) {
         }
         if (child) continue;
         struct client client = {.directory = argv[3], .fd = -1, .random = 88172645463325252ULL + i};
-        if (posix_memalign((void **)&client.buffer, 4096, LARGE)) return 2;
-        memset(client.buffer, 'w', LARGE);
+        if (posix_memalign((void **)&client.buffer, 4096, HUGE)) return 2;
+        memset(client.buffer, 'w', HUGE);
         operation->prepare(&client);
         operation->run(&client);
         repeat(operation, &client, now_ns(CLOCK_MONOTONIC) + WARM_UP_NS);

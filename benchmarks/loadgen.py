@@ -22,9 +22,13 @@ from benchmarks.native import compiled
 
 __all__ = ["OPERATIONS", "run"]
 
-SMALL, LARGE = 4096, 128 * 1024
+SIZES = {"4k": 4096, "128k": 128 << 10, "1m": 1 << 20}
 WRITTEN = 4 << 20
-OPERATIONS = ("stat", "fstat", "open_close", "create_unlink", "read_4k", "read_128k", "write_4k", "readdir_10k")
+OPERATIONS = (
+    *("stat", "fstat", "open_close", "create_unlink"),
+    *("read_4k", "read_128k", "read_1m", "write_4k", "write_128k", "write_1m"),
+    "readdir_10k",
+)
 
 
 @cache
@@ -83,11 +87,13 @@ def action(operation: str, directory: Path) -> Callable[[], object]:
         case "fstat":
             fd = os.open(path, os.O_RDONLY)
             return lambda: os.fstat(fd)
-        case "write_4k":
-            fd, data = os.open(directory / "target", os.O_WRONLY), b"w" * SMALL
-            return lambda: os.pwrite(fd, data, rng.randrange(WRITTEN // SMALL) * SMALL)
-        case "read_4k" | "read_128k":
-            fd, length = os.open(path, os.O_RDONLY), SMALL if operation == "read_4k" else LARGE
+        case "write_4k" | "write_128k" | "write_1m":
+            length = SIZES[operation.removeprefix("write_")]
+            fd, data = os.open(directory / "target", os.O_WRONLY), b"w" * length
+            return lambda: os.pwrite(fd, data, rng.randrange(WRITTEN // length) * length)
+        case "read_4k" | "read_128k" | "read_1m":
+            length = SIZES[operation.removeprefix("read_")]
+            fd = os.open(path, os.O_RDONLY)
             return lambda: os.pread(fd, length, rng.randrange(size // length) * length)
     raise BenchmarkError(f"unknown operation {operation}; known are {', '.join(OPERATIONS)}")
 
