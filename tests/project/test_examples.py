@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from aiovfs.fuse import mountpoint
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TESTED = {"demo.py", "hello_fuse.py", "mount_from_python.py", "read_async.py"}
+TESTED = {"demo.py", "hello_fuse.py", "live_tasks.py", "mount_from_python.py", "passthrough_fuse.py", "read_async.py"}
 
 
 def run(name: str, *arguments: str) -> str:
@@ -34,25 +36,65 @@ def test_the_demo_mounts_an_archive_and_a_memory_store() -> None:
     assert "first line\nsecond line\n" in output
 
 
-@pytest.mark.mounted
-@pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_hello_fuse_shows_one_file_until_it_is_unmounted(tmp_path: Path, loop: str) -> None:
-    server = subprocess.Popen([sys.executable, str(EXAMPLES / "hello_fuse.py"), str(tmp_path), loop])
+@contextmanager
+def served(mountpoint_path: Path, name: str, *arguments: str) -> Iterator[None]:
+    """An example that serves a mount until it is unmounted, and then ends well."""
+    path = str(mountpoint_path)
+    server = subprocess.Popen([sys.executable, str(EXAMPLES / name), *arguments])
     try:
         deadline = time.monotonic() + 20
-        while not mountpoint.is_mounted(str(tmp_path)):
+        while not mountpoint.is_mounted(path):
             assert server.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert [path.name for path in tmp_path.iterdir()] == ["hello"]
-        assert (tmp_path / "hello").read_text() == "Hello from Python!\n"
-        mountpoint.unmount(str(tmp_path))
+        yield
+        mountpoint.unmount(path)
         assert server.wait(20) == 0
     finally:
         server.kill()
         server.wait()
-        if mountpoint.is_mounted(str(tmp_path)):
-            mountpoint.unmount(str(tmp_path), lazy=True)
+        if mountpoint.is_mounted(path):
+            mountpoint.unmount(path, lazy=True)
+
+
+@pytest.mark.mounted
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_passthrough_shows_and_changes_another_directory(tmp_path: Path, loop: str) -> None:
+    source, mnt = tmp_path / "source", tmp_path / "mnt"
+    source.mkdir()
+    mnt.mkdir()
+    (source / "there").write_text("before\n")
+    with served(mnt, "passthrough_fuse.py", str(source), str(mnt), loop):
+        assert (mnt / "there").read_text() == "before\n"
+        (mnt / "folder").mkdir()
+        (mnt / "folder" / "made").write_bytes(b"x" * 300_000)
+        (mnt / "folder" / "made").rename(mnt / "moved")
+        (mnt / "link").symlink_to("moved")
+        assert (mnt / "link").read_bytes() == b"x" * 300_000
+        (mnt / "moved").chmod(0o600)
+        (mnt / "folder").rmdir()
+        (mnt / "there").unlink()
+        assert sorted(path.name for path in mnt.iterdir()) == ["link", "moved"]
+    assert sorted(path.name for path in source.iterdir()) == ["link", "moved"]
+    assert (source / "moved").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.mounted
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_live_tasks_shows_where_tasks_wait(tmp_path: Path, loop: str) -> None:
+    with served(tmp_path, "live_tasks.py", str(tmp_path), loop):
+        workers = [path for path in tmp_path.iterdir() if path.name.startswith("worker")]
+        assert len(workers) == 3
+        assert "live_tasks.py" in workers[0].read_text()
+        assert "in worker" in workers[0].read_text()
+
+
+@pytest.mark.mounted
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_hello_fuse_shows_one_file_until_it_is_unmounted(tmp_path: Path, loop: str) -> None:
+    with served(tmp_path, "hello_fuse.py", str(tmp_path), loop):
+        assert [path.name for path in tmp_path.iterdir()] == ["hello"]
+        assert (tmp_path / "hello").read_text() == "Hello from Python!\n"
 
 
 @pytest.mark.mounted

@@ -24,6 +24,7 @@ from aiovfs.fuse.mountpoint import is_mounted, is_stale
 from aiovfs.fuse.negotiation import Features
 from aiovfs.fuse.notifier import Notifier
 from aiovfs.fuse.options import OPTIONS, Option, parse_option_string
+from aiovfs.fuse.paths import DictTree, PathOperations
 from aiovfs.fuse.polls import PollTable
 from aiovfs.fuse.protocol.flags import (
     FallocateFlags,
@@ -99,6 +100,7 @@ __all__ = [
     "Bmap",
     "CopyFileRange",
     "Create",
+    "DictTree",
     "DirEntry",
     "Entry",
     "Fallocate",
@@ -136,6 +138,7 @@ __all__ = [
     "Opened",
     "Operations",
     "Option",
+    "PathOperations",
     "Poll",
     "PollFlags",
     "PollTable",
