@@ -51,6 +51,8 @@ cdef extern from "Python.h":
         PYGEN_RETURN = 0
         PYGEN_ERROR = -1
         PYGEN_NEXT = 1
+    PyObject *Py_True
+    PyObject *Py_False
     PySendResult PyIter_Send(PyObject *iter, object arg, PyObject **result) noexcept
     PyObject *PyObject_CallOneArg(PyObject *callable, object arg) noexcept
     bint PyCoro_CheckExact(PyObject *op) noexcept
@@ -282,9 +284,9 @@ cdef inline bint take_u32(PyObject *value, uint32_t *result) noexcept:
 
 
 cdef inline bint take_flag(PyObject *value, uint32_t flag, uint32_t *flags) noexcept:
-    if value == <PyObject *>True:
+    if value == Py_True:
         flags[0] |= flag
-    elif value != <PyObject *>False:
+    elif value != Py_False:
         return 0
     return 1
 
@@ -474,7 +476,7 @@ cdef class Core:
     """Serves one session's device for its `Drain`. `run` has the contract of `Drain.run`.
 
     `agreed` are the features of the session. `requests` counts those that were read, `by_python` those of them that
-    were left to the `Drain` from the start, `reads` and `yields` the system calls of that name.
+    were left to the `Drain` from the start, `unusual` replies that it packed, `reads` and `yields` the system calls.
     """
 
     cdef object drain
@@ -498,6 +500,7 @@ cdef class Core:
     cdef int fd
     cdef readonly uint64_t requests
     cdef readonly uint64_t by_python
+    cdef readonly uint64_t unusual
     cdef readonly uint64_t reads
     cdef readonly uint64_t yields
 
@@ -742,8 +745,7 @@ cdef class Core:
         elif place.kind == LISTING or place.kind == LISTING_PLUS:
             return self.answer_listing(place, unique, limit, request, value)
         if not size:
-            self.drain.answer(<object>place.route, request, value)
-            return 0
+            return self.answer_by_python(place, request, value)
         reply.header.len = size
         reply.header.error = 0
         reply.header.unique = unique
@@ -757,17 +759,20 @@ cdef class Core:
                 self.dispatcher.count_lookup(value, 0)
         return 0
 
+    cdef int answer_by_python(self, Place *place, object request, object value) except -1:
+        self.unusual += 1
+        self.drain.answer(<object>place.route, request, value)
+        return 0
+
     cdef int answer_data(self, Place *place, uint64_t unique, uint32_t limit, object request, object value) except -1:
         cdef Py_buffer view
         try:
             PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
         except (TypeError, BufferError):
-            self.drain.answer(<object>place.route, request, value)
-            return 0
+            return self.answer_by_python(place, request, value)
         try:
             if <size_t>view.len > limit:
-                self.drain.answer(<object>place.route, request, value)
-                return 0
+                return self.answer_by_python(place, request, value)
             return self.send_data(unique, view.buf, view.len, request)
         finally:
             PyBuffer_Release(&view)
@@ -816,8 +821,7 @@ cdef class Core:
         except BaseException as exc:
             failure = exc
         if failure is not None or fit == UNUSUAL:
-            self.drain.answer(<object>place.route, request, replay(seen, iterator, failure))
-            return 0
+            return self.answer_by_python(place, request, replay(seen, iterator, failure))
         if plus and self.operations.inodes is not None:
             self.count_listing(seen, fit == FULL)
         return self.send_data(unique, self.listing, used, request)

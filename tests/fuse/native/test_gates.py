@@ -125,12 +125,32 @@ def test_a_drain_ends_after_its_budget(bench: Bench) -> None:
     assert 8 <= answered <= 64
 
 
-def test_the_core_in_c_serves_common_requests_by_itself(native: None) -> None:
-    bench = Bench(Scripted(), native=True)
-    bench.drain.operations.script = lambda request: attributes()  # type: ignore[attr-defined]
-    for number in range(MANY):
-        bench.ask(m.Getattr(unique=2 + 2 * number, nodeid=1))
-    assert (bench.core.requests, bench.core.by_python) == (MANY, 0)
+ENTRY = fuse.Entry(5, attributes())
+COMMON: dict[str, tuple[m.Request, Any]] = {
+    "lookup": (m.Lookup(nodeid=1, name=b"n"), ENTRY),
+    "no such name": (m.Lookup(nodeid=1, name=b"n"), fuse.Entry.negative(1.0)),
+    "getattr": (m.Getattr(nodeid=1), attributes()),
+    "mkdir": (m.Mkdir(nodeid=1, name=b"n"), ENTRY),
+    "open": (m.Open(nodeid=1), fuse.Opened(3, direct_io=True, keep_cache=False)),
+    "create": (m.Create(nodeid=1, name=b"n"), (ENTRY, fuse.Opened(3))),
+    "read": (m.Read(nodeid=1, size=9), b"some data"),
+    "read a view": (m.Read(nodeid=1, size=9), memoryview(bytearray(b"some data"))),
+    "write": (m.Write(nodeid=1, size=4, data=b"abcd"), 4),
+    "unlink": (m.Unlink(nodeid=1, name=b"n"), None),
+    "readdir": (m.Readdir(nodeid=1, size=400), [fuse.DirEntry(b"n", 5, 0o100644, 1)]),
+    "readdirplus": (m.Readdirplus(nodeid=1, size=400), [fuse.DirEntry(b"n", 5, 0o100644, 1, ENTRY)]),
+}
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_the_core_in_c_serves_what_is_common_by_itself(native: None, name: str) -> None:
+    request, value = COMMON[name]
+    request.unique = 2
+    operations = Scripted()
+    operations.script = lambda request: value
+    bench = Bench(operations, native=True)
+    assert bench.ask(request) is not None
+    assert (bench.core.requests, bench.core.by_python, bench.core.unusual) == (1, 0, 0)
     bench.close()
 
 
