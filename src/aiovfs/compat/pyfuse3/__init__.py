@@ -23,7 +23,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from aiovfs.compat.pyfuse3 import asyncio
+from aiovfs.compat.pyfuse3 import asyncio as asyncio  # not in __all__: `import *` must not hide the standard one
 from aiovfs.compat.pyfuse3._pyfuse3 import (
     FileHandleT,
     FileNameT,
@@ -70,7 +70,6 @@ __all__ = [
     "XAttrNameT",
     "__version__",
     "async_wrapper",
-    "asyncio",
     "close",
     "default_options",
     "get_sup_groups",
