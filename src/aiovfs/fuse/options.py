@@ -104,7 +104,7 @@ OPTIONS: tuple[Option, ...] = (
         bool,
         False,
         "session",
-        "fusermount3 mounts, stays, and unmounts when this process dies, however it dies",
+        "fusermount3 unmounts when this process dies; for ordinary users only with allow_root or allow_other",
     ),
     # Agreed with the kernel: sizes
     Option("max_write", int, 1 << 20, "init", "largest WRITE and READ in bytes; the kernel may agree to less"),
