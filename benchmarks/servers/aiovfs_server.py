@@ -65,7 +65,7 @@ class Handlers(fuse.Operations):
         data, size = self.nodes[request.fh].data, len(request.data)
         if data is None:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        data[request.offset : request.offset + size] = request.data
+        memoryview(data)[request.offset : request.offset + size] = request.data  # a bytearray would copy it twice
         return size
 
     async def release(self, request: m.Release) -> None:

@@ -67,7 +67,7 @@ class Handlers:
         return BLOCK[:size]
 
     def write(self, path, data, offset, fi):
-        self.open_files[fi.fh].data[offset : offset + len(data)] = data
+        memoryview(self.open_files[fi.fh].data)[offset : offset + len(data)] = data
         return len(data)
 
     def release(self, path, fi):

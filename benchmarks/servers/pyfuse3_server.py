@@ -56,7 +56,7 @@ class Handlers(pyfuse3.Operations):
 
     async def write(self, fh, off, buf):
         node = self.nodes[fh]
-        node.data[off : off + len(buf)] = buf
+        memoryview(node.data)[off : off + len(buf)] = buf
         return len(buf)
 
     async def release(self, fh):
