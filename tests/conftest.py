@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ sys.modules["servers"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(sys.modules["servers"])
 
 pytest_plugins = ["servers.fixtures"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control starts its background commands so, and every process of ours would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOOPS = {
     "asyncio": ("asyncio", {}),
