@@ -31,6 +31,13 @@ from pyfuse3_sample import Sample, abort, is_mounted  # noqa: E402
 WATCHDOG_S = 30.0
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for a mountpoint needs /dev/fuse; the rest talks to a scripted kernel."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and "can_mount" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.mounted)
+
+
 @pytest.fixture
 def fs() -> Sample:
     return Sample()
