@@ -80,6 +80,7 @@ def test_a_bad_option_string_is_refused(text: str, message: str) -> None:
     ("options", "message"),
     [
         ({"allow_root": True, "allow_other": True}, "contradict"),
+        ({"allow_root": True, "no_open": True}, "who opens"),
         ({"umask": 0o7777}, "more than 0o777"),
         ({"uid": 2**32 - 1}, "no such number"),
         ({"time_gran": 0}, "1 to 10"),

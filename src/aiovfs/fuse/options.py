@@ -426,6 +426,10 @@ def parse_options(options: Mapping[str, Any]) -> Settings:
         (values["max_tasks"] < 1, f"max_tasks={values['max_tasks']}: at least 1 handler must be able to run"),
         (values["allow_root"] and values["allow_other"], "allow_root and allow_other contradict each other"),
         (
+            values["allow_root"] and (values["no_open"] or values["no_opendir"]),
+            "allow_root needs to see who opens what: leave out no_open and no_opendir",
+        ),
+        (
             values["allow_idmap"] and not values["default_permissions"],
             "allow_idmap needs default_permissions: the kernel must check what it has mapped",
         ),
