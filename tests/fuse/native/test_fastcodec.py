@@ -65,7 +65,7 @@ def test_both_make_the_same_request_of_what_the_kernel_sends(row: Operation) -> 
 
 @pytest.mark.parametrize("row", COVERED, ids=lambda row: row.name)
 def test_both_refuse_a_message_cut_at_the_same_places(row: Operation) -> None:
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=5, deadline=None)
     @given(strategies.messages_of(row), AGREED)
     def check(message: Message, agreed: InitFlags) -> None:
         for length in range(len(message.wire)):
@@ -82,7 +82,7 @@ def test_both_do_the_same_with_garbage(wire: bytes, agreed: InitFlags) -> None:
     agree(wire, agreed)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(strategies.near_misses(), AGREED)
 def test_both_do_the_same_with_nonsense_behind_a_true_opcode_and_length(wire: bytes, agreed: InitFlags) -> None:
     agree(wire, agreed)
