@@ -162,11 +162,13 @@ def distant(run: Run, s3_server: S3Server, proxied: Callable[[int], Proxy]) -> I
     environment = {**s3_server.env, "AWS_ENDPOINT_URL": proxy.url, "AWS_ALLOW_HTTP": "true"}
     place = Place(run, f"s3://{bucket}", environment=environment)
     place.mount()
+    pid = place.pid
     yield place, proxy
     proxy.fair()
-    # A request that fell into the black hole waits for its deadline, and umount(2) for the pages that it was to fill.
-    os.kill(place.pid, signal.SIGKILL)
-    place.umount()
+    if os.path.exists(f"/proc/{pid}"):
+        # umount(2) waits for pages that a request was to fill which fell into the black hole.
+        os.kill(pid, signal.SIGKILL)
+        place.umount()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -181,6 +183,26 @@ def test_a_reader_can_be_killed_while_the_server_is_silent(
     until(lambda: proxy.requests > 0, "the reader waits for the server")
     os.kill(reader.pid, number)
     until(lambda: reader.poll() is not None, "the reader is gone", seconds=5)
+
+
+@pytest.mark.parametrize("way", ["umount", "signal"])
+def test_the_end_does_not_wait_for_a_silent_server(distant: tuple[Place, Proxy], way: str) -> None:
+    place, proxy = distant
+    pid = place.pid
+    os.stat(place.directory / "file")
+    proxy.reset()
+    proxy.black_hole()
+    reader = subprocess.Popen(["sha256sum", place.directory / "file"], stdout=subprocess.DEVNULL)
+    until(lambda: proxy.requests > 0, "the reader waits for the server")
+    if way == "umount":
+        reader.kill()
+        reader.wait()
+        program("umount", place.directory)
+    else:
+        os.kill(pid, signal.SIGTERM)
+    # A request alone would wait 30 s for its answer.
+    until(lambda: not os.path.exists(f"/proc/{pid}"), "the server has ended", seconds=15)
+    reader.wait(5)
 
 
 def test_a_reader_waits_for_a_server_that_is_away_for_a_moment(distant: tuple[Place, Proxy]) -> None:

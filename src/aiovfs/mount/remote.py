@@ -64,6 +64,11 @@ class RemoteContent:
         """The files whose content the store does not have."""
         return [inode for inode in self._staged if inode.is_dirty]
 
+    @property
+    def is_uploading(self) -> bool:
+        """Whether an upload is under way."""
+        return any(inode.staged is not None and inode.staged.upload_lock.locked() for inode in self._staged)
+
     # Reading
 
     def content_of(self, inode: Inode) -> Content:

@@ -21,6 +21,9 @@ __all__ = ["MountSession", "serve_store"]
 
 logger = logging.getLogger("aiovfs.mount")
 
+LOOK_INTERVAL = 0.25
+"""Seconds between two looks whether the kernel still sends requests."""
+
 
 class MountSession:
     """A mounted store. `terminate` may be called from anywhere."""
@@ -41,7 +44,17 @@ class MountSession:
         return [self.vfs.tree.path(inode) for inode in self.vfs.remote.dirty]
 
     async def wait(self) -> None:
-        """Return when the file system was unmounted."""
+        """Return when the file system was unmounted.
+
+        Uploads that are under way go on, for at most `drain_timeout`. Everything else is given up: nobody can be told
+        the result any more, and a server that is silent would hold up the end for as long as its requests time out.
+        """
+        while self.fuse.is_serving:  # noqa: ASYNC110 - the event that fuse has comes after the last answer
+            await anyio.sleep(LOOK_INTERVAL)
+        with anyio.move_on_after(self.vfs.options.drain_timeout):
+            while self.vfs.remote.is_uploading:  # noqa: ASYNC110 - rare, and short
+                await anyio.sleep(LOOK_INTERVAL)
+        self.fuse.cancel_handlers()
         await self.fuse.wait()
 
     def terminate(self) -> None:
