@@ -8,13 +8,20 @@ from typing import Any
 import click
 
 from aiovfs.cli import ui
-from aiovfs.cli.options import debug_option, parse_words, read_storage_options, split_options, store_options
+from aiovfs.cli.options import (
+    debug_option,
+    not_empty,
+    parse_words,
+    read_storage_options,
+    split_options,
+    store_options,
+)
 
 __all__ = ["cat"]
 
 
 @click.command()
-@click.argument("urls", nargs=-1, required=True, metavar="URL...")
+@click.argument("urls", nargs=-1, required=True, metavar="URL...", callback=not_empty)
 @store_options
 @debug_option
 def cat(urls: tuple[str, ...], words: tuple[str, ...], storage_file: str | None, client: str | None) -> int:

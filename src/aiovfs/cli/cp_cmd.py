@@ -5,14 +5,21 @@ from __future__ import annotations
 import click
 
 from aiovfs.cli import ui
-from aiovfs.cli.options import debug_option, parse_words, read_storage_options, split_options, store_options
+from aiovfs.cli.options import (
+    debug_option,
+    not_empty,
+    parse_words,
+    read_storage_options,
+    split_options,
+    store_options,
+)
 
 __all__ = ["cp"]
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
-@click.argument("destination", metavar="DST")
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...", callback=not_empty)
+@click.argument("destination", metavar="DST", callback=not_empty)
 @click.option("-r", "recursive", is_flag=True, help="Copy directories with everything below.")
 @click.option("-q", "quiet", is_flag=True, help="Only say what failed.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), default=8, show_default=True, help="Files at a time.")

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiovfs.cli import ui
-from aiovfs.cli.options import debug_option, parse_words, read_storage_options, split_options, store_options
+from aiovfs.cli.options import (
+    debug_option,
+    not_empty,
+    parse_words,
+    read_storage_options,
+    split_options,
+    store_options,
+)
 
 if TYPE_CHECKING:
     from aiovfs.fs import Info, Store
@@ -22,7 +29,7 @@ _LETTER = {"file": "-", "directory": "d", "symlink": "l", "other": "?"}
 
 
 @click.command()
-@click.argument("url")
+@click.argument("url", callback=not_empty)
 @click.option("-l", "long", is_flag=True, help="One line each: kind and permissions, bytes, time (UTC), name.")
 @click.option("-R", "recursive", is_flag=True, help="All directories below, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import click
 
 from aiovfs.cli import ui
-from aiovfs.cli.options import debug_option, parse_words, read_storage_options, split_options, store_options
+from aiovfs.cli.options import (
+    debug_option,
+    not_empty,
+    parse_words,
+    read_storage_options,
+    split_options,
+    store_options,
+)
 from aiovfs.errors import MountError, OptionError
 from aiovfs.mount.options import ALIASES, PRESETS, OptionRow, option_rows
 
@@ -59,8 +66,8 @@ def default_of(row: OptionRow) -> str:
 
 
 @click.command()
-@click.argument("url")
-@click.argument("directory", metavar="DIR")
+@click.argument("url", callback=not_empty)
+@click.argument("directory", metavar="DIR", callback=not_empty)
 @click.option("-b", "--background", is_flag=True, help="Return when the file system answers; serve on.")
 @click.option("--log-file", type=click.Path(), help="Log of a background mount. [default: below ~/.local/state/aiovfs]")
 @click.option("--replace", is_flag=True, help="Clear away a dead mount at DIR first.")

@@ -23,7 +23,15 @@ import click
 
 from aiovfs.errors import OptionError
 
-__all__ = ["Debugging", "debug_option", "parse_words", "read_storage_options", "split_options", "store_options"]
+__all__ = [
+    "Debugging",
+    "debug_option",
+    "not_empty",
+    "parse_words",
+    "read_storage_options",
+    "split_options",
+    "store_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,6 +81,13 @@ def store_options(function: F) -> F:
         metavar="NAME=VALUE[,…]",
         help="An option. VALUE may be JSON, @FILE (its content) or env:NAME (an environment variable).",
     )(function)
+
+
+def not_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Refuse an empty argument: what a script says whose variable is not set must not mean the current directory."""
+    if value == "" or (isinstance(value, tuple) and "" in value):
+        raise OptionError(f"{(parameter.metavar or parameter.name or '').removesuffix('...').upper()} is empty")
+    return value
 
 
 def parse_words(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aiovfs.cli import ui
-from aiovfs.cli.options import debug_option
+from aiovfs.cli.options import debug_option, not_empty
 from aiovfs.errors import MountError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LOOK_TIMEOUT = 3.0  # seconds a mount gets to say whether it is dead
 
 
 @click.command()
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="DIR", callback=not_empty)
 @click.option("--lazy", is_flag=True, help="Detach now, although files are in use; it ends when they are closed.")
 @click.option(
     "--timeout",
@@ -60,7 +60,7 @@ def umount(directory: str, lazy: bool, timeout: float) -> int:
     if record is None:
         ui.note(f"{row.directory}: unmounted; it is not recorded who served it, so nobody waited for them to finish")
     else:
-        wait_for_end(record, timeout)
+        wait_for_end(record, timeout, lazy=lazy)
     return 0
 
 
@@ -114,7 +114,7 @@ def busy(row: MountedRow) -> MountError:
     )
 
 
-def wait_for_end(record: Record, timeout: float) -> None:
+def wait_for_end(record: Record, timeout: float, *, lazy: bool = False) -> None:
     """Until the serving process has stored everything; says something when that takes long.
 
     Raises `MountError` when it could not store everything, died, or takes more than `timeout` seconds.
@@ -141,17 +141,19 @@ def wait_for_end(record: Record, timeout: float) -> None:
                 hint=_log_hint(record),
             )
         now = time.monotonic()
-        rest = f" {ui.count(current.pending, 'file')}" if current.pending else ""
+        rest = f" {ui.count(current.pending, 'file')}" if current.pending else " what was written"
+        is_open = lazy and current.state == "serving"
         if now - start >= timeout:
+            doing = "serves files that are open" if is_open else f"stores{rest}"
             raise MountError(
-                f"{record.directory} is unmounted, but pid {record.pid} still stores{rest or ' what was written'} "
-                f"after {timeout:g} s",
+                f"{record.directory} is unmounted, but pid {record.pid} still {doing} after {timeout:g} s",
                 mountpoint=record.directory,
                 hint="it goes on; do not kill it" + (f", its log is {record.log_file}" if record.log_file else ""),
             )
         if now - said >= PATIENCE:
             said = now
-            ui.note(f"{record.directory}: unmounted; storing{rest or ' what was written'} … {now - start:.0f} s")
+            doing = "waiting for files that are open" if is_open else f"storing{rest}"
+            ui.note(f"{record.directory}: unmounted; {doing} … {now - start:.0f} s")
         time.sleep(POLL_INTERVAL)
 
 

@@ -77,6 +77,22 @@ def prepare_mountpoint(directory: str, *, nonempty: bool = False, replace: bool 
         raise MountError("/dev/fuse does not exist", mountpoint=directory, hint="load the module: modprobe fuse")
 
 
+def check_apart(root: str, directory: str) -> None:
+    """Refuse to show a local folder inside of itself, or itself on itself. Blocks. Raises `MountError`.
+
+    The server would ask itself for what is below, and wait for itself for ever.
+    """
+    shown, place = os.path.realpath(root), os.path.realpath(directory)
+    common = os.path.commonpath((shown, place))
+    if common in (shown, place):
+        how = "is" if shown == place else "is inside of" if common == shown else "contains"
+        raise MountError(
+            f"mountpoint {directory} {how} the folder that it is to show, {root}",
+            mountpoint=directory,
+            hint="choose a directory beside it",
+        )
+
+
 async def serve(
     spec: MountSpec, ready: Callable[[Serving], None], draining: Callable[[int], None] = lambda files: None
 ) -> None:
@@ -105,6 +121,8 @@ async def serve(
         raise StoreError(f"{url} is not a directory", url=url, hint="mount the directory that it is in") from error
     registration: registry.Registration | None = None
     try:
+        if store.protocol == "file":
+            await anyio.to_thread.run_sync(check_apart, store.root, spec.directory)
         async with anyio.create_task_group() as tasks:
             async with serve_store(store, spec.directory, options) as session:
                 registration = await anyio.to_thread.run_sync(register, spec, store.url)
