@@ -118,7 +118,7 @@ def describe(error: BaseException, debugging: Debugging) -> str:
         text = f"internal error: {type(error).__name__}: {error}"
         if not debugging.enabled:
             text += " (please report it, with what --debug prints)"
-    return " ".join(text.split())
+    return ui.printable(" ".join(text.split()))
 
 
 def output_is_closed() -> bool:

@@ -137,12 +137,14 @@ class Member:
 async def connect(url: str, *, options: Mapping[str, Any], client: str | None, read_only: bool) -> Store:
     """The store for an archive. Options named after a protocol of the chain are that one's; all others the target's."""
     outer, _, target_url = url.partition("::")
+    protocol = registry.protocol_of(url)
     if not target_url:
         shown = registry.redact(url)
         raise StoreError(
-            f"{shown} does not say which archive", url=shown, hint="write zip::URL or zip://directory::URL"
+            f"{shown} does not say which archive",
+            url=shown,
+            hint=f"write {protocol}::URL or {protocol}://directory::URL",
         )
-    protocol = registry.protocol_of(url)
     prefix = outer.partition("://")[2].strip("/")
     inner = {name: value for name, value in options.items() if name != protocol}
     own = inner.pop(registry.protocol_of(target_url), None)

@@ -196,6 +196,7 @@ async def _connect(url: str, client: str | None, read_only: bool, options: dict[
     protocol = protocol_of(url)
     if _PROTOCOL.match(url) is None:
         url = "file://" + absolute(url)
+    _check_host(url)
     try:
         connector = getattr(await run_sync(_connector_module, protocol), "connect", None)
         if connector is not None:
@@ -233,10 +234,24 @@ async def make_fs(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSys
     return fs, path
 
 
+def _check_host(url: str) -> None:
+    """A web address must have a host, and be well formed. Raises `StoreError`."""
+    shown = redact(url)
+    for link in url.split("::"):
+        if protocol_of(link) not in ("http", "https") or "://" not in link:
+            continue
+        try:
+            host = urlsplit(link).hostname
+        except ValueError as exc:
+            raise StoreError(f"{shown} is not a URL: {exc}", url=shown) from exc
+        if not host:
+            raise StoreError(f"{shown} names no host", url=shown, hint=f"write {protocol_of(link)}://HOST/…")
+
+
 def missing_package(protocol: str, exc: ImportError) -> MissingPackageError:
     """The error for a protocol whose package is not installed."""
     extra = EXTRAS.get(protocol)
-    hint = f"pip install 'aiovfs[{extra}]'" if extra else str(exc)
+    hint = f"pip install 'aiovfs[{extra}]'" if extra else str(exc) if exc.name else None
     missing = exc.name or str(exc)
     return MissingPackageError(f"{protocol}:// needs a package that is not installed: {missing}", hint=hint)
 
