@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,21 @@ def test_contradicting_switches_are_refused(copy: Path) -> None:
     done = build(copy, AIOVFS_SKIP_EXT="1", AIOVFS_REQUIRE_EXT="1")
     assert done.returncode != 0
     assert "contradict each other" in done.stderr
+
+
+def test_a_source_distribution_has_the_sources_of_the_parts_in_c(copy: Path) -> None:
+    pytest.importorskip("Cython", reason="Cython is not installed")
+    shutil.copy(ROOT / "MANIFEST.in", copy / "MANIFEST.in")
+    command = [sys.executable, "setup.py", "-q", "sdist", "--dist-dir", "made"]
+    environment = os.environ | {"AIOVFS_SKIP_EXT": "1"}
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (archive,) = (copy / "made").iterdir()
+    with tarfile.open(archive) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    sources = {str(path.relative_to(copy)) for path in (copy / "src").rglob("*.p[yx][xd]")}
+    assert len(sources) >= 6
+    assert sources <= names
 
 
 CHOICE = "from aiovfs.fuse import core, replies; print(core.NATIVE is None, replies.NATIVE is None, core.REASON)"
