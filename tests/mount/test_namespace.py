@@ -74,6 +74,26 @@ async def test_nothing_can_be_made_in_a_removed_directory(make_vfs: Any, any_sto
         await fails_with(errno.ENOENT, vfs.mkdir(directory, b"e"))
 
 
+async def test_a_name_that_the_store_cannot_have_is_refused_when_it_is_made(
+    make_vfs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States N6."""
+
+    def check_name(self: Store, name: str) -> None:
+        if "\n" in name:
+            raise OSError(errno.EINVAL, "no line breaks here", name)
+
+    monkeypatch.setattr(FakeStore, "check_name", check_name)
+    async with make_vfs(FakeStore()) as vfs:
+        await vfs.write_path("f", b"x")
+        await fails_with(errno.EINVAL, vfs.create(vfs.root, b"a\nb", CREATE))
+        await fails_with(errno.EINVAL, vfs.mknod(vfs.root, b"a\nb", 0o644))
+        await fails_with(errno.EINVAL, vfs.mkdir(vfs.root, b"a\nb"))
+        await fails_with(errno.EINVAL, vfs.rename(vfs.root, b"f", vfs.root, b"a\nb"))
+        assert await vfs.names() == ["f"]
+        assert not vfs.remote.dirty
+
+
 async def test_a_removed_file_is_gone_from_the_store(make_vfs: Any, any_store: Store) -> None:
     async with make_vfs(any_store) as vfs:
         await vfs.write_path("f", b"x")

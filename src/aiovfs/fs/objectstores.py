@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -45,6 +46,8 @@ FAMILIES = {
 
 CLIENTS = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 """fsspec's own client of each."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 async def connect(url: str, *, options: Mapping[str, Any], client: str | None, read_only: bool) -> Store:
@@ -130,6 +133,14 @@ class ObjectStore(DrivenStore):
     """A bucket through any fsspec client."""
 
     object_store = True
+
+    def check_name(self, name: str) -> None:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise OSError(errno.EILSEQ, "names of objects are UTF-8, and this is not", name) from None
+        if getattr(self.fs, "refuses_control_characters", False) and _CONTROL.search(name):
+            raise OSError(errno.EINVAL, "obstore takes no control characters in names of objects", name)
 
     @property
     def bucket(self) -> str:

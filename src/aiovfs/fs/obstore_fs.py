@@ -38,6 +38,9 @@ PARTS_AT_ONCE = 4
 class ObstoreFileSystem(FsspecStore):
     """One object store through obstore, with fsspec's contract kept. Paths are "bucket/key"."""
 
+    refuses_control_characters = True
+    """In keys, as `InvalidPathError`."""
+
     def __init__(self, protocol: str, options: ObstoreOptions, **kwargs: Any) -> None:
         self.options = options
         super().__init__(protocol, **kwargs)  # type: ignore[call-overload]

@@ -117,6 +117,12 @@ class Store(ABC):
         self.protocol = protocol
         self.capabilities = capabilities
 
+    def check_name(self, name: str) -> None:  # noqa: B027 (most stores take every name)
+        """Raise `OSError` (EINVAL, EILSEQ) when nothing in this store can be called `name`. Asks nobody.
+
+        For callers that store later than they promise to. `name` is one that a Unix directory could have.
+        """
+
     # Looking
 
     @abstractmethod

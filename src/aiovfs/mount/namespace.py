@@ -83,6 +83,7 @@ class Namespace:
 
     async def _create_staged(self, directory: Inode, name: bytes, flags: int) -> tuple[Inode, OpenFile] | None:
         vfs = self._vfs
+        vfs.store.check_name(decode_name(name))  # now, not when close(2) uploads it
         staged = await vfs.staging.create(decode_name(name), is_stored=False)
         staged.is_exclusive = bool(flags & os.O_EXCL)
         staged.changes = 1  # an empty file is something to upload, too
@@ -124,6 +125,7 @@ class Namespace:
         vfs.check_writable(name)
         async with vfs.namespace.shared():
             vfs.check_directory(directory)
+            vfs.store.check_name(decode_name(name))
             await self._check_absent(directory, name)
             path = vfs.tree.child_path(directory, name)
             await vfs.store.mkdir(path, mode)
@@ -140,6 +142,7 @@ class Namespace:
             raise error(errno.EPERM, name)
         async with vfs.namespace.shared():
             vfs.check_directory(directory)
+            vfs.store.check_name(decode_name(name))
             await self._check_absent(directory, name)
             path = vfs.tree.child_path(directory, name)
             await vfs.store.symlink(decode_name(target), path)
@@ -249,6 +252,7 @@ class Namespace:
             raise error(errno.EINVAL, new_name)
         async with vfs.namespace.exclusive():
             vfs.check_directory(new_directory)
+            vfs.store.check_name(decode_name(new_name))
             source = await vfs.lookup(directory, name)
             if source.is_directory and vfs.tree.is_inside(new_directory, source):
                 raise error(errno.EINVAL, new_name)

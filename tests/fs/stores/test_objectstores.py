@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -125,6 +126,21 @@ async def test_strange_names_are_written_listed_and_read(store: Store, tmp_path:
     await store.upload(str(tmp_path / "source"), f"dir/{STRANGE}")
     assert [info.name for info in await store.list("dir")] == [STRANGE]
     assert await read_all(store, f"dir/{STRANGE}") == b"strange"
+
+
+async def test_names_that_no_object_can_have_are_refused_beforehand(store: Store, client: str, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"")
+    store.check_name(STRANGE)
+    for name, number in [("\udcff", errno.EILSEQ), ("a\nb", errno.EINVAL), ("\x7f", errno.EINVAL)]:
+        if client == "s3fs" and number == errno.EINVAL:
+            store.check_name(name)
+            continue
+        with pytest.raises(OSError) as caught:  # noqa: PT011 (the errno is looked at)
+            store.check_name(name)
+        assert caught.value.errno == number
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            await store.upload(str(tmp_path / "source"), name)
+        assert caught.value.errno == number
 
 
 async def test_reads_are_short_only_at_the_end_of_the_object(store: Store, put: Callable[..., Path]) -> None:
