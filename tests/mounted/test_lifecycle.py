@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -132,6 +133,18 @@ def test_a_dead_mount_is_cleaned_by_umount(local: Place) -> None:
     local.aiovfs("umount", local.directory)
     assert not is_mounted(local.directory)
     assert os.listdir(local.directory) == []
+
+
+def test_the_umount_of_a_dead_mount_says_where_unsaved_files_are(s3: Place) -> None:
+    fd = os.open(s3.directory / "unsaved", os.O_CREAT | os.O_WRONLY)
+    os.write(fd, b"precious")
+    kill_server(s3)
+    with contextlib.suppress(OSError):
+        os.close(fd)
+    command = [sys.executable, "-m", "aiovfs", "umount", s3.directory]
+    done = subprocess.run(command, env=s3.environment, capture_output=True, text=True, check=True)
+    folder = Path(done.stderr.splitlines()[-1].partition("uploaded: ")[2])
+    assert [path.read_bytes() for path in folder.iterdir()] == [b"precious"]
 
 
 def test_a_dead_mount_is_not_mounted_over(local: Place) -> None:

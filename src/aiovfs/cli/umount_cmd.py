@@ -50,6 +50,9 @@ def umount(directory: str, lazy: bool, timeout: float) -> int:
         if record is not None:
             registry.forget(record)
         ui.note(f"{row.directory} was a dead mount: its server had ended without unmounting; cleared away")
+        if record is not None and (files := record.left_behind()):
+            what = f"{ui.count(len(files), 'file')} that it had not uploaded"
+            ui.note(f"{what}: {ui.printable(os.path.dirname(files[0]))}")
         return 0
     try:
         mountpoint.unmount(row.directory, lazy=lazy)

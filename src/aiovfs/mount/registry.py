@@ -13,6 +13,7 @@ by the start time of its process and does no harm.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -74,12 +75,18 @@ class Record:
     pending: int | None = None
     """Files that have not reached the store yet; None: not known."""
     log_file: str | None = None
+    staging: str | None = None
+    """The directory below which files wait for their upload; those of this process are in `PID-…`."""
     error: str | None = None
     """Why not everything could be stored; the record then stays until somebody has read it."""
 
     @property
     def is_alive(self) -> bool:
         return process_start(self.pid) == self.started
+
+    def left_behind(self) -> list[str]:
+        """The files that the process had not uploaded. Only true of one that has ended."""
+        return sorted(glob.glob(f"{glob.escape(self.staging)}/{self.pid}-*/*")) if self.staging else []
 
 
 def absolute(directory: str | os.PathLike[str]) -> str:
@@ -158,7 +165,9 @@ class Registration:
             self.path.unlink(missing_ok=True)
 
 
-def register(directory: str, url: str, *, log_file: str | None = None) -> Registration | None:
+def register(
+    directory: str, url: str, *, log_file: str | None = None, staging: str | None = None
+) -> Registration | None:
     """Record that this process serves the mount that stands on `directory`.
 
     None when there is no such mount (any more), or no safe place for the record: mounting does not depend on it,
@@ -179,6 +188,7 @@ def register(directory: str, url: str, *, log_file: str | None = None) -> Regist
         started=process_start(pid) or 0,
         uid=os.geteuid(),
         log_file=log_file,
+        staging=staging,
     )
     path = folder / f"{row.device}.json"
     try:

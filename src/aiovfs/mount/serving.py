@@ -16,6 +16,7 @@ from aiovfs.errors import MountError, StoreError
 from aiovfs.mount import registry
 from aiovfs.mount.frames import single_leaf
 from aiovfs.mount.spec import MountSpec
+from aiovfs.mount.staging import staging_directory
 
 if TYPE_CHECKING:
     from aiovfs.mount.session import MountSession
@@ -125,7 +126,7 @@ async def serve(
             await anyio.to_thread.run_sync(check_apart, store.root, spec.directory)
         async with anyio.create_task_group() as tasks:
             async with serve_store(store, spec.directory, options) as session:
-                registration = await anyio.to_thread.run_sync(register, spec, store.url)
+                registration = await anyio.to_thread.run_sync(register, spec, store.url, options.cache_dir)
                 ready(Serving(spec, store.url, session))
                 await session.wait()
                 draining(len(session.dirty))
@@ -157,5 +158,6 @@ def prepare(spec: MountSpec) -> None:
     prepare_mountpoint(spec.directory, nonempty=bool(spec.options.get("nonempty")), replace=spec.replace)
 
 
-def register(spec: MountSpec, url: str) -> registry.Registration | None:
-    return registry.register(spec.directory, url, log_file=spec.log_file)
+def register(spec: MountSpec, url: str, cache_dir: str | None) -> registry.Registration | None:
+    staging = staging_directory(cache_dir)
+    return registry.register(spec.directory, url, log_file=spec.log_file, staging=staging)

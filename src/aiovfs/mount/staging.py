@@ -17,7 +17,7 @@ import anyio
 from aiovfs import aio
 from aiovfs.types import Buffer
 
-__all__ = ["StagedFile", "StagingDirectory", "default_cache_directory"]
+__all__ = ["StagedFile", "StagingDirectory", "default_cache_directory", "staging_directory"]
 
 logger = logging.getLogger("aiovfs.mount")
 
@@ -30,11 +30,16 @@ def default_cache_directory() -> str:
     return os.path.join(base, "aiovfs")
 
 
+def staging_directory(cache_directory: str | None) -> str:
+    """Where the mounts that use this cache directory (None: the default one) have their own, named `PID-…`."""
+    return os.path.abspath(os.path.join(cache_directory or default_cache_directory(), "staging"))
+
+
 class StagingDirectory:
     """Where one mount keeps its staged files. Made at the first file; removed at the end if nothing was left in it."""
 
     def __init__(self, cache_directory: str | None = None) -> None:
-        self._parent = os.path.abspath(os.path.join(cache_directory or default_cache_directory(), "staging"))
+        self._parent = staging_directory(cache_directory)
         self._path: str | None = None
 
     @property
