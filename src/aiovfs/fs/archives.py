@@ -391,7 +391,7 @@ def read_zip(file: io.BufferedIOBase) -> list[Member]:
         for item in archive.infolist():
             path = _safe_path(item.filename)
             mode = item.external_attr >> 16
-            kind = Kind.DIRECTORY if item.is_dir() else Kind.of_mode(mode)
+            kind = Kind.DIRECTORY if item.filename.endswith("/") else Kind.of_mode(mode)
             if path is None or kind is Kind.OTHER:
                 hidden += 1
                 continue

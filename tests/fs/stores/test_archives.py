@@ -6,6 +6,7 @@ import errno
 import io
 import random
 import stat
+import struct
 import tarfile
 import zipfile
 from collections.abc import AsyncIterator, Callable
@@ -143,6 +144,17 @@ async def test_zip_members_whose_names_lead_out_are_hidden(tmp_path: Path, caplo
     async with opened("zip", tmp_path / "a.zip") as store:
         assert {info.name for info in await store.list("")} == {"dir", "empty"}
     assert f"{len(HOSTILE)} members" in caplog.text
+
+
+async def test_a_zip_member_without_a_name_is_hidden(tmp_path: Path) -> None:
+    make_zip(tmp_path / "a.zip", nameless=b"x")
+    nameless = (tmp_path / "a.zip").read_bytes()
+    header = nameless.rindex(b"PK\x01\x02")
+    # The name becomes the comment: the index keeps its length.
+    renamed = nameless[: header + 28] + struct.pack("<HHH", 0, 0, 8) + nameless[header + 34 :]
+    (tmp_path / "a.zip").write_bytes(renamed)
+    async with opened("zip", tmp_path / "a.zip") as store:
+        assert {info.name for info in await store.list("")} == {"dir", "empty"}
 
 
 async def test_tar_members_that_lead_out_are_hidden(tmp_path: Path) -> None:
