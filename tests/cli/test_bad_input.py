@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,3 +192,23 @@ def test_import_of_the_package_is_light() -> None:
     code = "import sys, aiovfs; print([name for name in sys.modules if name.startswith('aiovfs.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_harm(shell: Any, store: Path, closed: str) -> None:
+    command = " ".join(map(shlex.quote, shell.command("ls", store)))
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], env=shell.environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(("url", "package"), [("s3://bucket", "s3fs"), ("http://127.0.0.1:1/", "aiohttp")])
+def test_a_missing_package_is_named_whatever_options_are_given(
+    shell: Any, mnt: Path, tmp_path: Path, url: str, package: str
+) -> None:
+    for name in ("s3fs", "obstore", "aiohttp", "yarl"):
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')")
+    shell.environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    option = "anon" if package == "s3fs" else "timeout=5"
+    line = shell.refusal(1, "mount", url, mnt, "-o", option)
+    assert "pip install 'aiovfs[" in line
+    assert package in line

@@ -63,6 +63,7 @@ for command in (mount, umount, ls, cat, cp, doctor):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     debugging = Debugging()
+    open_standard_streams()
     try:
         result = cli.main(args=arguments, prog_name="aiovfs", standalone_mode=False, obj=debugging)
         sys.stdout.flush()
@@ -78,6 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return show(error, debugging)
     return result if isinstance(result, int) else 0
+
+
+def open_standard_streams() -> None:
+    """Whoever started us may have closed some: the next files would get their numbers, and our words."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, mode, closefd=False))  # noqa: SIM115 - for the life of the process
 
 
 def show(error: BaseException, debugging: Debugging) -> int:

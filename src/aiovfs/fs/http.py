@@ -362,9 +362,9 @@ class HTTPFileSystem(AsyncFileSystem):
 
     @asynccontextmanager
     async def _request(self, method: str, url: str, **headers: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        from yarl import URL
-
         session = await self._get_session()
+        from yarl import URL  # comes with aiohttp: after the check for it
+
         headers = {"Accept-Encoding": "identity", **headers}
         async with session.request(method, URL(url, encoded=True), headers=headers, **self.request_kwargs) as answer:
             yield answer

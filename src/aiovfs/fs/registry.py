@@ -176,14 +176,17 @@ def _redact_link(link: str) -> str:
 def storage_option_names(url: str) -> frozenset[str]:
     """The names of options that the class behind the URL's protocol accepts: from its signature, and fsspec's own.
 
-    An empty set when the class takes just anything (`**kwargs` and nothing named).
+    An empty set when the class takes just anything (`**kwargs` and nothing named), or its package is not installed:
+    another client may know the names, and opening the store says what is missing.
     """
     protocol = protocol_of(url)
     module = _connector_module(protocol)
     names = set(getattr(module, "OPTION_NAMES", ()))
     try:
         cls = fsspec.get_filesystem_class(protocol)
-    except (ImportError, ValueError):
+    except ImportError:
+        return frozenset()
+    except ValueError:
         cls = None
     for base in cls.__mro__ if cls is not None else ():
         if "__init__" in vars(base):
