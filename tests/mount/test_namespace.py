@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from aiovfs.errors import StaleError
 from aiovfs.fs import open_store
 from aiovfs.fs.store import Store
 from aiovfs.testing.fake_store import FakeStore
@@ -267,6 +268,53 @@ async def test_a_rename_waits_for_uploads_and_uploads_for_a_rename(make_vfs: Any
             gate.open()
         await file.release()
     assert store.contents() == {"g": b"x"}
+
+
+async def test_who_opens_a_file_that_is_being_replaced_gets_the_new_one(make_vfs: Any) -> None:
+    """States M2."""
+    store = FakeStore({"new": DATA, "target": b"old"})
+    async with make_vfs(store) as vfs:
+        target = await vfs.find("target")
+        gate = store.faults.hold("rename")
+        outcome: list[OSError] = []
+
+        async def open_target() -> None:
+            with pytest.raises(StaleError) as caught:  # the kernel looks the name up again, and opens again
+                await vfs.open(target, os.O_RDONLY)
+            outcome.append(caught.value)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(vfs.rename, vfs.root, b"new", vfs.root, b"target")
+            await gate.wait_for_arrival()
+            tasks.start_soon(open_target)
+            await anyio.wait_all_tasks_blocked()
+            assert not outcome
+            gate.open()
+        assert outcome
+        assert await vfs.read_path("target") == DATA
+
+
+@pytest.mark.parametrize("taken_by", ["rename", "unlink"])
+async def test_a_read_that_is_under_way_when_its_file_loses_its_name_ends_well(make_vfs: Any, taken_by: str) -> None:
+    """States M2."""
+    store = FakeStore({"new": b"new", "target": DATA})
+    async with make_vfs(store) as vfs:
+        file = await vfs.open_path("target")
+        slow = store.faults.hold("read")
+        async with anyio.create_task_group() as tasks:
+
+            async def read() -> None:
+                assert await file.read(0, 1000) == DATA[:1000]
+
+            tasks.start_soon(read)
+            await slow.wait_for_arrival()
+            store.faults.hold("read").open()  # requests that come later overtake it
+            if taken_by == "rename":
+                await vfs.rename(vfs.root, b"new", vfs.root, b"target")
+            else:
+                await vfs.unlink(vfs.root, b"target")
+            slow.open()
+        await file.release()
 
 
 async def test_renaming_a_file_that_was_never_uploaded_costs_no_request(make_vfs: Any) -> None:

@@ -58,6 +58,11 @@ class Content:
         """As `read`, past the cache: for whole files on their way to the disk."""
         return await self._fetch(offset, size)
 
+    @property
+    def moves(self) -> int:
+        """How often `moved` was called."""
+        return self._moves
+
     def moved(self) -> None:
         """We renamed the file: the reader's path is gone, the content is not."""
         self._moves += 1

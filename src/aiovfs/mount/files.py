@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from aiovfs.errors import StaleError
 from aiovfs.fs.store import StoreFile
 from aiovfs.mount.errors import error
 from aiovfs.mount.inode import Inode
@@ -123,7 +124,18 @@ class RemoteFile(OpenFile):
         content = self.inode.content
         if content is None:
             raise error(errno.EBADF, self.inode.name)
-        return await content.read(offset, size, self._readahead)
+        moves = content.moves
+        try:
+            return await content.read(offset, size, self._readahead)
+        except StaleError:
+            # Our own rename or unlink may have got between. Once that has ended, the content is where it leaves it.
+            async with self.vfs.namespace.shared():
+                staged = self.inode.staged
+            if staged is not None:
+                return await staged.read(offset, size)
+            if content.moves == moves:
+                raise
+            return await content.read(offset, size, self._readahead)
 
     async def write(self, offset: int, data: Buffer) -> int:
         self._check_writable()

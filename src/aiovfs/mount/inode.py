@@ -66,6 +66,7 @@ class Inode:
         "is_replaced",
         "is_unlinked",
         "kind",
+        "leaving",
         "listing",
         "mode",
         "mtime_ns",
@@ -105,6 +106,8 @@ class Inode:
         """We renamed it by copying: the next fingerprint that the store says is another name of the same content."""
         self.is_replaced = False
         """Somebody else put another file under our name while this one was open."""
+        self.leaving: anyio.Event | None = None
+        """We are taking its name away; set when that has succeeded or failed."""
         self.open_count = 0
         self.direct_files: list[DirectFile] = []
         self.content: Content | None = None

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import anyio
@@ -194,13 +195,14 @@ class Namespace:
             child = await vfs.lookup(directory, name)
             if child.is_directory:
                 raise error(errno.EISDIR, name)
-            await self._keep_for_users(child)
-            if child.staged is None:
-                await self._remove(directory, name, child)
-            else:
-                # An upload that is under way would put the file back.
-                async with child.staged.upload_lock:
+            with _leaving(child):
+                await self._keep_for_users(child)
+                if child.staged is None:
                     await self._remove(directory, name, child)
+                else:
+                    # An upload that is under way would put the file back.
+                    async with child.staged.upload_lock:
+                        await self._remove(directory, name, child)
         await vfs.remote.settle(child)
 
     async def _keep_for_users(self, inode: Inode) -> None:
@@ -264,10 +266,13 @@ class Namespace:
                 raise error(errno.EEXIST, new_name)
             if target is source:
                 return
-            if target is not None:
+            if target is None:
+                await self._move(source, target, directory, new_directory, new_name)
+            else:
                 await self._check_replaceable(source, target)
-                await self._keep_for_users(target)
-            await self._move(source, target, directory, new_directory, new_name)
+                with _leaving(target):
+                    await self._keep_for_users(target)
+                    await self._move(source, target, directory, new_directory, new_name)
         if target is not None:
             await vfs.remote.settle(target)
 
@@ -319,3 +324,15 @@ class Namespace:
                 inode.staged.base = None
             if inode.content is not None:
                 inode.content.moved()
+
+
+@contextlib.contextmanager
+def _leaving(inode: Inode) -> Iterator[None]:
+    """While the name of `inode` is taken away, who opens it waits: its content is kept for those who came before."""
+    inode.leaving = event = anyio.Event()
+    try:
+        yield
+    finally:
+        if inode.leaving is event:
+            inode.leaving = None
+        event.set()

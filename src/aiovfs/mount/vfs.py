@@ -367,14 +367,18 @@ class VFS:
         if self.is_direct:
             return await self._open_direct(inode, flags)
         is_new_version = False
+        await self._until_stays(inode)
         if inode.staged is None and not inode.is_unlinked and not self._is_fresh(inode, self.options.revalidate_after):
             before = (inode.size, inode.fingerprint)
             await self._ask_again(inode)
-            if inode.is_unlinked:
+            await self._until_stays(inode)
+            if inode.is_replaced and inode.is_unlinked:
                 raise error(errno.ENOENT, inode.name)
             is_new_version = before != (inode.size, inode.fingerprint)
         if inode.is_replaced and not inode.open_count:
             raise StaleError("the file was replaced in the store; look it up again")
+        if inode.is_unlinked and inode.staged is None and not inode.open_count:
+            raise StaleError("the file was removed or replaced here; look its name up again")
         file = RemoteFile(self, inode, flags, Readahead(max_window=self.options.readahead))
         file.is_new_version = is_new_version
         inode.open_count += 1
@@ -394,6 +398,11 @@ class VFS:
                 await file.release()
             raise
         return file
+
+    async def _until_stays(self, inode: Inode) -> None:
+        """Wait while the name of `inode` is being taken away here. Afterwards it is unlinked, or that has failed."""
+        while inode.leaving is not None:
+            await inode.leaving.wait()
 
     async def _open_direct(self, inode: Inode, flags: int) -> DirectFile:
         writable, truncate = flags & os.O_ACCMODE != os.O_RDONLY, bool(flags & os.O_TRUNC)
