@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -212,3 +213,11 @@ def test_a_missing_package_is_named_whatever_options_are_given(
     line = shell.refusal(1, "mount", url, mnt, "-o", option)
     assert "pip install 'aiovfs[" in line
     assert package in line
+
+
+@pytest.mark.parametrize("command", ["ls", "cat", "mount"])
+def test_a_query_is_refused_and_not_shown(shell: Any, mnt: Path, command: str) -> None:
+    arguments = [mnt] if command == "mount" else []
+    line = shell.refusal(1, command, "http://me:hunter2@127.0.0.1:1/x?token=abcdef", *arguments)
+    assert "query" in line
+    assert not {"hunter2", "abcdef"} & set(re.split(r"\W", line))

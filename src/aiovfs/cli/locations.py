@@ -47,7 +47,10 @@ class Location:
 
 
 def locate(text: str) -> Location:
-    """Take a URL or a local path apart, without looking at what is there."""
+    """Take a URL or a local path apart, without looking at what is there. Raises `StoreError` for what cannot work."""
+    from aiovfs.errors import StoreError
+    from aiovfs.fs import redact
+
     if _URL.match(text) is None:
         return _locate_local(text, text)
     links = text.split("::")
@@ -57,6 +60,12 @@ def locate(text: str) -> Location:
     while index + 1 < len(links) and (links[index] in _CACHES or links[index].partition("://")[0] in _CACHES):
         index += 1
     protocol, _, path = links[index].partition("://")
+    if protocol in ("http", "https") and "?" in path:
+        # It would be taken for a part of the name: asked for in vain, and shown with the token that is often in it.
+        shown = redact(text)
+        raise StoreError(
+            f"{shown}: a URL with a query is not supported", url=shown, hint="a token belongs into -o headers=…"
+        )
     host = ""
     if protocol not in _WITHOUT_HOST:
         host, _, path = path.partition("/")
