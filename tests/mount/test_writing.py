@@ -559,3 +559,59 @@ async def test_draining_goes_on_after_a_failure(make_vfs: Any) -> None:
         for file in files:
             await file.release()
     assert len(store.contents()) == 10
+
+
+async def test_a_file_whose_conflict_was_reported_can_be_written_anew(make_vfs: Any) -> None:
+    """States W10."""
+    store = FakeStore({"f": b"old"})
+    async with make_vfs(store) as vfs:
+        file = await vfs.open_path("f", os.O_RDWR)
+        await file.write(0, b"mine")
+        store.put("f", b"theirs")
+        with pytest.raises(StaleError):
+            await file.flush()
+        await file.release()
+        with pytest.raises(StaleError):
+            await vfs.write_path("f", b"a part", flags=0)
+        assert store.contents() == {"f": b"theirs"}
+        await vfs.write_path("f", b"all of it")
+    assert store.contents() == {"f": b"all of it"}
+
+
+async def test_an_exclusive_file_that_was_not_stored_can_be_written_anew(make_vfs: Any) -> None:
+    """States W6."""
+    store = FakeStore()
+    async with make_vfs(store) as vfs:
+        file = await vfs.open_path("lock", CREATE | os.O_EXCL)
+        store.put("lock", b"theirs")
+        with pytest.raises(FileExistsError):
+            await file.flush()
+        await file.release()
+        await vfs.write_path("lock", b"mine")
+    assert store.contents() == {"lock": b"mine"}
+
+
+async def test_a_truncation_that_meets_another_version_changes_nothing_and_works_when_repeated(make_vfs: Any) -> None:
+    """States W10."""
+    store = FakeStore({"f": b"the old one"})
+    async with make_vfs(store) as vfs:
+        inode = await vfs.find("f")
+        store.put("f", b"THEIRS")
+        with pytest.raises(StaleError):
+            await vfs.set_attributes(inode, size=4)
+        assert store.contents() == {"f": b"THEIRS"}
+        assert not vfs.remote.dirty
+        await vfs.set_attributes(await vfs.find("f"), size=4)  # as the kernel does it
+    assert store.contents() == {"f": b"THEI"}
+
+
+async def test_after_a_stale_read_the_next_open_asks_the_store(make_vfs: Any) -> None:
+    """States R4."""
+    store = FakeStore({"f": b"old"})
+    async with make_vfs(store) as vfs:
+        file = await vfs.open_path("f")
+        store.put("f", b"new")
+        with pytest.raises(StaleError):
+            await file.read(0, 10)
+        await file.release()
+        assert await vfs.read_path("f") == b"new"

@@ -134,6 +134,7 @@ class RemoteFile(OpenFile):
             if staged is not None:
                 return await staged.read(offset, size)
             if content.moves == moves:
+                self.vfs.distrust(self.inode)
                 raise
             return await content.read(offset, size, self._readahead)
 

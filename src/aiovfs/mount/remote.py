@@ -189,6 +189,25 @@ class RemoteContent:
             await staged.truncate(size)
             self._changed(inode, staged)
 
+    def overwrite(self, inode: Inode) -> None:
+        """The whole file is going to be written anew.
+
+        When close(2) has already told of somebody else's version, that is meant to be replaced: otherwise the file
+        could never be written again.
+        """
+        staged = inode.staged
+        if staged is not None and isinstance(staged.failure, StaleError | FileExistsError):
+            staged.base = None
+            staged.is_exclusive = False
+
+    async def abandon(self, inode: Inode) -> None:
+        """Give up what was changed here."""
+        staged, inode.staged = inode.staged, None
+        self._staged.discard(inode)
+        if staged is not None:
+            with anyio.CancelScope(shield=True):
+                await staged.aclose()
+
     def _changed(self, inode: Inode, staged: StagedFile) -> None:
         inode.size = staged.size
         inode.mtime_ns = inode.ctime_ns = time.time_ns()

@@ -33,7 +33,7 @@ from aiovfs.fs.store import Store, StoreFile
 from aiovfs.mount.cache.blocks import BlockCache
 from aiovfs.mount.errors import error
 from aiovfs.mount.files import DirectFile, OpenFile, RemoteFile
-from aiovfs.mount.inode import Inode, Tree
+from aiovfs.mount.inode import NEVER, Inode, Tree
 from aiovfs.mount.listing import HiddenNames, Listing
 from aiovfs.mount.locks import NamespaceLock, SharedCalls
 from aiovfs.mount.names import check_name, decode_name
@@ -169,6 +169,12 @@ class VFS:
             child.content.drop()
             child.content = None
         return child
+
+    def distrust(self, inode: Inode) -> None:
+        """The store has another version than we thought: whoever comes next asks it, however young our knowledge."""
+        inode.checked_at = NEVER
+        if inode.parent is not None:
+            inode.parent.listing = None
 
     def note_change(self, directory: Inode, name: bytes, info: Info | None) -> None:
         """We made, changed or (`None`) removed `name`."""
@@ -384,6 +390,7 @@ class VFS:
         inode.open_count += 1
         try:
             if flags & os.O_TRUNC:
+                self.remote.overwrite(inode)
                 await self.remote.truncate(inode, 0)
             elif inode.staged is None:
                 if inode.content is not None and inode.fingerprint is None and inode.open_count == 1:
@@ -492,10 +499,19 @@ class VFS:
             await file.truncate(size)
             return
         # truncate(2): nobody will close, so it is uploaded now. Opening makes sure of the version, and cleans up.
+        was_staged = inode.staged is not None
         opened = await self.open(inode, os.O_WRONLY)
         try:
+            if not size:
+                self.remote.overwrite(inode)
             await opened.truncate(size)
             await opened.flush()
+        except StaleError:
+            # Nobody has this version open: nothing is lost, and the kernel tries again with the version that is there.
+            if not was_staged and inode.open_count == 1:
+                await self.remote.abandon(inode)
+            self.distrust(inode)
+            raise
         finally:
             with anyio.CancelScope(shield=True):
                 await opened.release()
