@@ -266,6 +266,31 @@ anyio.run(main)
         assert await outside(os.listdir, directory) == ["file"]
 
 
+async def test_an_aborted_connection_ends_serve_and_leaves_no_dead_mount(directory: Path) -> None:
+    control = Path("/sys/fs/fuse/connections")
+    if not any(control.iterdir()):
+        await outside(lambda: subprocess.run(["mount", "-t", "fusectl", "none", str(control)], check=True))
+    async with fuse.mount(OneFile(), directory) as session:
+        minor = os.minor((await outside(os.stat, directory)).st_dev)
+        await outside((control / str(minor) / "abort").write_text, "1")
+        with anyio.fail_after(10):
+            await session.wait()
+    assert not mountpoint.is_mounted(str(directory))
+
+
+async def test_ending_leaves_alone_what_was_mounted_there_since(directory: Path) -> None:
+    async with fuse.mount(OneFile(), directory) as first:
+        fd = await outside(os.open, directory / "file", os.O_RDONLY)  # keeps the first one alive
+        await fuse.unmount(directory, lazy=True)
+        async with fuse.mount(OneFile(), directory):
+            first.terminate()
+            with anyio.fail_after(10):
+                await first.wait()
+            assert await outside(os.listdir, directory) == ["file"]
+            with contextlib.suppress(OSError):
+                await outside(os.close, fd)
+
+
 async def test_a_fork_while_serving_does_not_keep_the_mount_alive(directory: Path) -> None:
     async with fuse.mount(OneFile(), directory) as session:
         pid = os.fork()

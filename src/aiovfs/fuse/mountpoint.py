@@ -190,8 +190,7 @@ def set_readahead(directory: str, size: int) -> int:
     The kernel starts with 128 KiB, whatever was negotiated; only root may change it. Raises `OSError`.
     Source: Documentation/ABI/testing/sysfs-class-bdi.
     """
-    path = os.fsencode(resolve(directory))
-    device = [number for number, entry, _ in mount_table() if entry == path][-1]
+    device = device_at(directory)
     kibibytes = max(size // 1024, 1)
     with open(f"/sys/class/bdi/{device}/read_ahead_kb", "w") as window:
         window.write(str(kibibytes))
@@ -211,6 +210,17 @@ def is_mounted(directory: str) -> bool:
     """Is something mounted exactly at `directory`? Never touches the mount itself, so it cannot hang."""
     path = os.fsencode(resolve(directory))
     return any(entry == path for entry, _ in mounts())
+
+
+def device_at(directory: str) -> str | None:
+    """The device, as "major:minor", of what is mounted topmost at `directory`; None when nothing is.
+
+    Tells one mount from another at the same place, and never touches either: stat(2) on a dead mount may still answer
+    from what the kernel has cached.
+    """
+    path = os.fsencode(resolve(directory))
+    devices = [device for device, entry, _ in mount_table() if entry == path]
+    return devices[-1] if devices else None
 
 
 def resolve(directory: str) -> str:

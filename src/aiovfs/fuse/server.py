@@ -64,6 +64,7 @@ class Session:
     def __init__(self, dispatcher: Dispatcher, device: Device, directory: str | None, settings: Settings) -> None:
         self.operations = dispatcher.operations
         self.mountpoint = directory
+        self.device_number = None if directory is None else mountpoint.device_at(directory)
         self.settings = settings
         self.notifier = Notifier(device)
         self.features: Features
@@ -88,6 +89,7 @@ class Session:
         self._must_end = anyio.Event()
         self._has_ended = anyio.Event()
         self._all_done = anyio.Event()
+        self._is_closed = anyio.Event()
 
     # For users
 
@@ -109,8 +111,12 @@ class Session:
             scope.cancel()
 
     async def wait(self) -> None:
-        """Return when the session has ended: unmounted, and every accepted request was answered."""
-        await self._all_done.wait()
+        """Return when the session has ended: unmounted, every accepted request answered, the device closed."""
+        await self._is_closed.wait()
+
+    async def wait_unmounted(self) -> None:
+        """Return when no more requests come. Handlers may still be running, for at most `grace` seconds."""
+        await self._has_ended.wait()
 
     def start_soon(self, func: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Run `func(*args)` beside the handlers: what has to come after an answer. Cancelled when the session ends.
@@ -136,7 +142,7 @@ class Session:
         self._drain.decoders = decoders_for(self.features.agreed)
         self._run_drain = core.runner(self._drain, self.features.agreed)
         self._add_reader()
-        group.start_soon(self._unmount_when_told)
+        group.start_soon(self._end_when_told)
 
     async def set_readahead(self) -> None:
         """Set the window of the option `readahead`. Where that is not allowed, the mount works all the same."""
@@ -163,13 +169,27 @@ class Session:
             trace_log.info("%s", trace_request(request))
         return request
 
-    async def _unmount_when_told(self) -> None:
-        """Detach the mount while we still serve, then end; files that are in use keep it until the device closes."""
+    async def _end_when_told(self) -> None:
+        """Detach the mount while we still serve, let handlers finish, close the device.
+
+        The device is closed here and not when the caller leaves its block: who still has files open would wait for
+        answers that nobody gives any more.
+        """
         with anyio.CancelScope(shield=True):
             await self._must_end.wait()
-            if self.mountpoint is not None and not self._has_ended.is_set():
-                await anyio.to_thread.run_sync(detach, self.mountpoint)
+            if not self._has_ended.is_set():
+                await self.detach()
             self._end()
+            with anyio.move_on_after(self.settings["grace"]):
+                await self._all_done.wait()
+            if not self._all_done.is_set():
+                log.warning("%d handlers did not end within %s s; cancelled", self._tasks, self.settings["grace"])
+                self.cancel_handlers()
+                with anyio.move_on_after(self.settings["grace"]):
+                    await self._all_done.wait()
+            self.abandon()
+            await self.detach()  # a connection that was aborted (fusectl) leaves the mountpoint without a server
+            self._is_closed.set()
 
     def _end(self) -> None:
         """No more requests are read. Wake everybody who waits for one."""
@@ -190,18 +210,13 @@ class Session:
         """End in order, also when the calling task was cancelled; returns when nothing of the session is left."""
         with anyio.CancelScope(shield=True):
             self._must_end.set()
-            await self._has_ended.wait()
-            with anyio.move_on_after(self.settings["grace"]):
-                await self._all_done.wait()
-            if not self._all_done.is_set():
-                log.warning("%d handlers did not end within %s s; cancelled", self._tasks, self.settings["grace"])
-                self.cancel_handlers()
-                with anyio.move_on_after(self.settings["grace"]):
-                    await self._all_done.wait()
-            self.abandon()
-            if self.mountpoint is not None:
-                await anyio.to_thread.run_sync(detach_if_dead, self.mountpoint)
+            await self._is_closed.wait()
             await self.operations.destroy()
+
+    async def detach(self) -> None:
+        """Unmount what we mounted, if it is still there, and nothing else that may stand there by now."""
+        if self.mountpoint is not None and self.device_number is not None:
+            await anyio.to_thread.run_sync(detach, self.mountpoint, self.device_number)
 
     def abandon(self) -> None:
         """Close the device. Whoever still waits for an answer gets ENOTCONN or ECONNABORTED from the kernel."""
@@ -340,9 +355,11 @@ async def run_and_log(func: Callable[..., Awaitable[object]], args: tuple[Any, .
         log.exception("%r, which a handler left to be done, failed", func)
 
 
-def detach(directory: str) -> None:
+def detach(directory: str, device_number: str) -> None:
     """Unmount, lazily when it is in use. Somebody else may have been quicker: that is fine."""
     for lazy in (False, True):
+        if mountpoint.device_at(directory) != device_number:
+            return
         try:
             mountpoint.unmount(directory, lazy=lazy)
         except MountError as exc:
@@ -350,12 +367,6 @@ def detach(directory: str) -> None:
                 continue
             log.debug("unmount of %s: %s", directory, exc)
         return
-
-
-def detach_if_dead(directory: str) -> None:
-    """Clean up behind a connection that was aborted (fusectl), which leaves the mountpoint without a server."""
-    if mountpoint.is_stale(directory):
-        detach(directory)
 
 
 @asynccontextmanager
@@ -390,8 +401,7 @@ async def mount(operations: Operations, directory: str | os.PathLike[str], **opt
         except BaseException as exc:
             failure = exc
             with anyio.CancelScope(shield=True):
-                if mounted_at is not None:
-                    await anyio.to_thread.run_sync(detach, mounted_at)
+                await session.detach()
                 session.abandon()
         else:
             try:

@@ -22,7 +22,7 @@ __all__ = ["MountSession", "serve_store"]
 logger = logging.getLogger("aiovfs.mount")
 
 LOOK_INTERVAL = 0.25
-"""Seconds between two looks whether the kernel still sends requests."""
+"""Seconds between two looks whether uploads are still under way."""
 
 
 class MountSession:
@@ -49,8 +49,7 @@ class MountSession:
         Uploads that are under way go on, for at most `drain_timeout`. Everything else is given up: nobody can be told
         the result any more, and a server that is silent would hold up the end for as long as its requests time out.
         """
-        while self.fuse.is_serving:  # noqa: ASYNC110 - the event that fuse has comes after the last answer
-            await anyio.sleep(LOOK_INTERVAL)
+        await self.fuse.wait_unmounted()
         with anyio.move_on_after(self.vfs.options.drain_timeout):
             while self.vfs.remote.is_uploading:  # noqa: ASYNC110 - rare, and short
                 await anyio.sleep(LOOK_INTERVAL)
@@ -75,6 +74,7 @@ async def serve_store(
     fuse_options = options.fuse_options()
     if not fuse_options["fsname"]:
         fuse_options["fsname"] = store.url
+    fuse_options["grace"] = options.drain_timeout  # uploads are handlers, too
     fuse_options["ro"] = options.read_only or not store.capabilities.writable
     async with VFS(store, options) as vfs:
         mounted: MountSession | None = None
