@@ -6,8 +6,9 @@ it is doing. `/proc` says whether that process still lives.
 
 The files lie in a directory that only the user and root can write, on a file system that does not survive a reboot:
 `/run/aiovfs` (root), `/run/user/UID/aiovfs`, else `/tmp/aiovfs-UID`. A file is named after the device number of its
-mount ("0:54"), which the kernel gives to no two mounts at a time. A file that a killed server left behind is recognised
-by the start time of its process and does no harm.
+mount ("0:54"), which the kernel gives to no two mounts at a time, and the serving process, because a server may still
+drain when the kernel has given its number to the next mount. A file that a killed server left behind is recognised by
+the start time of its process and does no harm.
 """
 
 from __future__ import annotations
@@ -159,10 +160,7 @@ class Registration:
             _write(self.path, changed)
 
     def remove(self) -> None:
-        # Somebody else's by now, when the kernel has given the device number to the next mount while this one drained.
-        current = _read(self.path, uid=os.geteuid())
-        if current is not None and (current.pid, current.directory) == (self.record.pid, self.record.directory):
-            self.path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 def register(
@@ -190,8 +188,9 @@ def register(
         log_file=log_file,
         staging=staging,
     )
-    path = folder / f"{row.device}.json"
+    path = _path(record)
     try:
+        _clear_dead(folder, row.device)
         _write(path, record)
     except OSError:
         return None
@@ -206,10 +205,23 @@ def find_record(row: MountedRow) -> Record | None:
     for uid in _uids():
         folder = record_directory(uid)
         if _is_safe(folder, uid=uid):
-            record = _read(folder / f"{row.device}.json", uid=uid)
-            if record is not None and record.directory == row.directory:
-                return record
+            found = [record for record in _of_device(folder, row.device, uid) if record.directory == row.directory]
+            if found:
+                # An earlier mount of the same directory may still be draining.
+                return max(found, key=lambda record: (record.is_alive, record.state == "serving", record.started))
     return None
+
+
+def _of_device(folder: Path, device: str, uid: int) -> list[Record]:
+    records = (_read(path, uid=uid) for path in folder.glob(f"{glob.escape(device)}-*.json"))
+    return [record for record in records if record is not None and record.device == device]
+
+
+def _clear_dead(folder: Path, device: str) -> None:
+    """Remove what servers that were killed left under a device number that the kernel has given away again."""
+    for record in _of_device(folder, device, os.geteuid()):
+        if not record.is_alive and record.error is None:
+            _path(record).unlink(missing_ok=True)
 
 
 def reread(record: Record) -> Record | None:
@@ -255,7 +267,7 @@ def holders(row: MountedRow, *, limit: int = 5) -> list[tuple[int, str]]:
 
 
 def _path(record: Record) -> Path:
-    return record_directory(record.uid) / f"{record.device}.json"
+    return record_directory(record.uid) / f"{record.device}-{record.pid}.json"
 
 
 def _links(process: str) -> Iterator[str]:
