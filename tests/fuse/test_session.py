@@ -104,6 +104,7 @@ async def test_a_readdirplus_entry_counts_only_when_it_fits(kernel: FakeKernel, 
             sent += 1
         assert 0 < sent < 41
         assert len(sample.inodes) == sent + 1
+        assert f"forgotten {sent + 2}" in sample.events
         assert all(sample.inodes.lookup_count(nodeid) == 1 for nodeid in range(2, 2 + sent))
 
 

@@ -832,7 +832,7 @@ cdef class Core:
         if last_is_left_out:
             child = seen.pop().entry
             if child is not None:
-                inodes.discard(child.nodeid)
+                self.dispatcher.discard(child.nodeid)
         for entry in seen:
             child = entry.entry
             if child is not None and child.nodeid:

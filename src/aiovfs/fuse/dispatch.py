@@ -121,8 +121,8 @@ class Dispatcher:
             child = entry.entry
             packed = ENTRY.pack(*entry_fields(child)) if child is not None else bytes(ENTRY.size)
             if not buffer.add_plus(packed, entry.name, entry.ino, entry.mode >> 12 & 0xF, entry.offset):
-                if child is not None and inodes is not None:
-                    inodes.discard(child.nodeid)
+                if child is not None:
+                    self.discard(child.nodeid)
                 break
             if child is not None and child.nodeid:
                 sent.append(child.nodeid)
@@ -143,9 +143,14 @@ class Dispatcher:
         if count:
             inodes.add_lookup(entry.nodeid)
         else:
-            obj = inodes.discard(entry.nodeid)
-            if obj is not None:
-                self.operations.forgotten(entry.nodeid, obj)
+            self.discard(entry.nodeid)
+
+    def discard(self, nodeid: int) -> None:
+        """An Entry that the kernel did not get: unless it holds other lookups of the node, it is forgotten."""
+        inodes = self.operations.inodes
+        obj = None if inodes is None else inodes.discard(nodeid)
+        if obj is not None:
+            self.operations.forgotten(nodeid, obj)
 
     def reply_for(self, route: Route, request: m.Request, value: Any) -> Reply:
         """Pack what a handler returned; a value of the wrong type or size becomes a `ReplyError`.
