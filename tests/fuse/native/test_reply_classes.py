@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import pickle
 import subprocess
@@ -44,7 +45,7 @@ def test_the_same_arguments_give_the_same_attributes_and_repr(name: str, args: A
         slot: getattr(slow, slot) for slot in slow.__slots__
     }
     assert repr(fast) == repr(slow)
-    assert type(fast).__doc__ == type(slow).__doc__
+    assert inspect.getdoc(type(fast)) == inspect.getdoc(type(slow))
     assert type(fast).__slots__ == type(slow).__slots__
 
 
