@@ -228,14 +228,12 @@ async def test_two_programs_that_wait_for_each_other_are_told(directory: Path) -
     code = """
 import fcntl, os, sys
 file = open(sys.argv[1], "r+b")
-ready, go = os.pipe()
+to_parent, to_child = os.pipe(), os.pipe()
 child = os.fork()
 mine, other = (0, 1) if child else (1, 0)
 fcntl.lockf(file, fcntl.LOCK_EX, 1, mine)
-if child == 0:
-    os.write(go, b"x")
-else:
-    os.read(ready, 1)
+os.write(to_child[1] if child else to_parent[1], b"x")
+os.read(to_parent[0] if child else to_child[0], 1)
 try:
     fcntl.lockf(file, fcntl.LOCK_EX, 1, other)
     print("granted", flush=True)
