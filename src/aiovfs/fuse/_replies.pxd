@@ -6,7 +6,8 @@ cdef class Entry:
     cdef public object attributes, generation, nodeid, timeout
 
 cdef class Opened:
-    cdef public object cache_dir, direct_io, fh, keep_cache, noflush, nonseekable, parallel_direct_writes, stream
+    cdef public object cache_dir, direct_io, fh, keep_cache, noflush, nonseekable, parallel_direct_writes, passthrough
+    cdef public object stream
 
 cdef class DirEntry:
     cdef public object entry, ino, mode, name, offset

@@ -199,7 +199,11 @@ cdef class Entry:
 @cython.no_gc
 @cython.freelist(16)
 cdef class Opened:
-    """An open file or directory: its handle, and how the kernel is to treat its pages (the FOPEN flags)."""
+    """An open file or directory: its handle, and how the kernel is to treat its pages (the FOPEN flags).
+
+    `passthrough` is a descriptor of the file that the kernel is to read and write itself, in a mount with the option of
+    that name. It is borrowed until the reply is sent. The handlers serve where the kernel cannot.
+    """
 
     __slots__ = (
         "cache_dir",
@@ -209,6 +213,7 @@ cdef class Opened:
         "noflush",
         "nonseekable",
         "parallel_direct_writes",
+        "passthrough",
         "stream",
     )
     __hash__ = None
@@ -223,6 +228,7 @@ cdef class Opened:
         stream=False,
         noflush=False,
         parallel_direct_writes=False,
+        passthrough=None,
     ):
         self.fh = fh
         self.direct_io = direct_io
@@ -232,6 +238,7 @@ cdef class Opened:
         self.stream = stream
         self.noflush = noflush
         self.parallel_direct_writes = parallel_direct_writes
+        self.passthrough = passthrough
 
     def __eq__(self, other):
         if type(other) is not type(self):
@@ -254,6 +261,7 @@ cdef class Opened:
                 self.stream,
                 self.noflush,
                 self.parallel_direct_writes,
+                self.passthrough,
             ),
         )
 

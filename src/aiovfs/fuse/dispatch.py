@@ -20,6 +20,7 @@ from typing import Any
 import anyio.to_thread
 
 from aiovfs.errors import OptionError, ReplyError
+from aiovfs.fuse.backing import Backings
 from aiovfs.fuse.handlers import Operations
 from aiovfs.fuse.options import Settings, parse_options
 from aiovfs.fuse.overrides import Overrides
@@ -68,6 +69,9 @@ class Dispatcher:
             handler = self.handler_of(method)
             if handler is not None:
                 routes[operation.opcode] = Route(operation.name, handler, pack, operation.adds_lookup)
+        self.backings = Backings() if settings["passthrough"] else None
+        if self.backings is not None:
+            routes = self.backings.applied(routes)
         self._overrides = Overrides(settings)
         self.routes = self._overrides.applied(routes)
 

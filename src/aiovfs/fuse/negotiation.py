@@ -46,6 +46,7 @@ BY_OPTION = {
     "no_opendir": InitFlags.NO_OPENDIR_SUPPORT,
     "allow_idmap": InitFlags.ALLOW_IDMAP,
     "request_timeout": InitFlags.REQUEST_TIMEOUT,
+    "passthrough": InitFlags.PASSTHROUGH,
 }
 TAKEN_BACK = {
     "sync_read": InitFlags.ASYNC_READ,
@@ -124,5 +125,6 @@ def negotiate(request: m.Init, settings: Settings, *, supported: InitFlags) -> t
         time_gran=settings["time_gran"],
         max_pages=pages if InitFlags.MAX_PAGES in agreed else 0,
         request_timeout=settings["request_timeout"],
+        max_stack_depth=settings["max_stack_depth"] if InitFlags.PASSTHROUGH in agreed else 0,
     )
     return reply, features

@@ -170,6 +170,20 @@ OPTIONS: tuple[Option, ...] = (
     Option("direct_io_allow_mmap", bool, True, "init", "files opened with direct_io may be mapped shared"),
     Option("no_open", bool, False, "init", "OPEN and RELEASE are never sent: for file systems without file handles"),
     Option("no_opendir", bool, False, "init", "OPENDIR and RELEASEDIR are never sent, and the kernel keeps listings"),
+    Option(
+        "passthrough",
+        bool,
+        False,
+        "init",
+        "files whose handler names a descriptor are read and written by the kernel (Linux 6.9, root)",
+    ),
+    Option(
+        "max_stack_depth",
+        int,
+        1,
+        "init",
+        "with passthrough: 2 allows files on a stacked file system, such as overlayfs, and no such one on this mount",
+    ),
     Option("export_support", bool, False, "init", '"." and ".." may be looked up, as an export over NFS needs'),
     Option(
         "no_export_support",
@@ -432,6 +446,14 @@ def parse_options(options: Mapping[str, Any]) -> Settings:
         (
             values["allow_idmap"] and not values["default_permissions"],
             "allow_idmap needs default_permissions: the kernel must check what it has mapped",
+        ),
+        (
+            values["passthrough"] and values["writeback_cache"],
+            "passthrough and writeback_cache contradict each other: the kernel would have two caches of one file",
+        ),
+        (
+            not 1 <= values["max_stack_depth"] <= 2,
+            f"max_stack_depth={values['max_stack_depth']}: 1 or 2, the kernel stacks no deeper",
         ),
         (not 1 <= values["time_gran"] <= 10**9, f"time_gran={values['time_gran']}: 1 to 10**9 nanoseconds"),
         (values["request_timeout"] > 0xFFFF, f"request_timeout={values['request_timeout']}: at most 65535 seconds"),

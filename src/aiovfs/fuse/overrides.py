@@ -219,7 +219,7 @@ def opened_with(opened: Opened, **changes: bool) -> Opened:
             "parallel_direct_writes",
         )
     }
-    return Opened(opened.fh, **{**flags, **changes})
+    return Opened(opened.fh, **{**flags, **changes}, passthrough=opened.passthrough)
 
 
 def guarded(handler: Callable[[Any], Any], uids: set[int]) -> Callable[[Any], Any]:

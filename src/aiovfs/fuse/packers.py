@@ -23,12 +23,24 @@ from aiovfs.fuse.protocol.flags import OpenFlags, StatxMask
 from aiovfs.fuse.replies import Attributes, Entry, IoctlResult, Lock, Opened, Statfs
 from aiovfs.types import Buffer
 
-__all__ = ["PACKERS", "Pack", "Reply", "entry_fields", "pack_copied_64", "pack_data", "pack_error", "timeout_fields"]
+__all__ = [
+    "PACKERS",
+    "Pack",
+    "Reply",
+    "entry_fields",
+    "pack_copied_64",
+    "pack_created",
+    "pack_data",
+    "pack_error",
+    "pack_opened",
+    "timeout_fields",
+]
 
 NANOSECONDS = 1_000_000_000
 LONGEST_TIMEOUT = 0xFFFF_FFFF  # seconds, more than a century: what the kernel keeps as "for ever"
 FORMAT = 0o170000  # the bits of a mode that hold the type of file
 UNLOCKED = 2  # F_UNLCK of <fcntl.h>
+BESIDE_PASSTHROUGH = OpenFlags.DIRECT_IO | OpenFlags.PARALLEL_DIRECT_WRITES | OpenFlags.NOFLUSH
 # One layout per kind of reply, header included: a single pack call makes the whole reply.
 HEADER = reply_struct()
 ENTRY = s.EntryOut.__layout__.struct
@@ -116,7 +128,8 @@ def entry_fields(entry: Entry) -> tuple[int, ...]:
     )
 
 
-def opened_fields(opened: Opened) -> tuple[int, int, int]:
+def opened_fields(opened: Opened, backing_id: int = 0) -> tuple[int, int, int]:
+    """The fields of struct fuse_open_out; flags that the kernel does not take beside PASSTHROUGH are left out."""
     flags = OpenFlags(0)
     if opened.direct_io:
         flags |= OpenFlags.DIRECT_IO
@@ -132,7 +145,9 @@ def opened_fields(opened: Opened) -> tuple[int, int, int]:
         flags |= OpenFlags.NOFLUSH
     if opened.parallel_direct_writes:
         flags |= OpenFlags.PARALLEL_DIRECT_WRITES
-    return opened.fh, int(flags), 0  # no backing_id
+    if backing_id:
+        flags = flags & BESIDE_PASSTHROUGH | OpenFlags.PASSTHROUGH
+    return opened.fh, int(flags), backing_id
 
 
 # One for each kind of reply
@@ -159,10 +174,11 @@ def check_exists(entry: Entry) -> None:
         raise ReplyError("nodeid 0 says that there is no such name; raise OSError(errno, …) if it could not be made")
 
 
-def pack_created(request: m.Request, created: tuple[Entry, Opened]) -> Reply:
+def pack_created(request: m.Request, created: tuple[Entry, Opened], backing_id: int = 0) -> Reply:
     entry, opened = created
     check_exists(entry)
-    return (CREATE_REPLY.pack(CREATE_REPLY.size, 0, request.unique, *entry_fields(entry), *opened_fields(opened)),)
+    fields = (*entry_fields(entry), *opened_fields(opened, backing_id))
+    return (CREATE_REPLY.pack(CREATE_REPLY.size, 0, request.unique, *fields),)
 
 
 def pack_attributes(request: m.Request, attributes: Attributes) -> Reply:
@@ -189,8 +205,8 @@ def pack_statx(request: m.Request, a: Attributes) -> Reply:
     )
 
 
-def pack_opened(request: m.Request, opened: Opened) -> Reply:
-    return (OPEN_REPLY.pack(OPEN_REPLY.size, 0, request.unique, *opened_fields(opened)),)
+def pack_opened(request: m.Request, opened: Opened, backing_id: int = 0) -> Reply:
+    return (OPEN_REPLY.pack(OPEN_REPLY.size, 0, request.unique, *opened_fields(opened, backing_id)),)
 
 
 def pack_written(request: m.Write, count: int) -> Reply:

@@ -138,7 +138,11 @@ class Entry(Reply):
 
 
 class Opened(Reply):
-    """An open file or directory: its handle, and how the kernel is to treat its pages (the FOPEN flags)."""
+    """An open file or directory: its handle, and how the kernel is to treat its pages (the FOPEN flags).
+
+    `passthrough` is a descriptor of the file that the kernel is to read and write itself, in a mount with the option of
+    that name. It is borrowed until the reply is sent. The handlers serve where the kernel cannot.
+    """
 
     __slots__ = (
         "cache_dir",
@@ -148,6 +152,7 @@ class Opened(Reply):
         "noflush",
         "nonseekable",
         "parallel_direct_writes",
+        "passthrough",
         "stream",
     )
 
@@ -161,6 +166,7 @@ class Opened(Reply):
         stream: bool = False,
         noflush: bool = False,
         parallel_direct_writes: bool = False,
+        passthrough: int | None = None,
     ) -> None:
         self.fh = fh
         self.direct_io = direct_io
@@ -170,6 +176,7 @@ class Opened(Reply):
         self.stream = stream
         self.noflush = noflush
         self.parallel_direct_writes = parallel_direct_writes
+        self.passthrough = passthrough
 
 
 class Statfs(Reply):

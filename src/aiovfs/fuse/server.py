@@ -48,6 +48,7 @@ from aiovfs.fuse.notifier import Notifier
 from aiovfs.fuse.options import Settings, parse_options
 from aiovfs.fuse.protocol import HEADER_OUT_SIZE, decode, decoders_for, reply_header
 from aiovfs.fuse.protocol import messages as m
+from aiovfs.fuse.protocol.flags import InitFlags
 from aiovfs.fuse.protocol.trace import trace_request
 
 __all__ = ["Session", "mount", "serve", "unmount"]
@@ -136,6 +137,8 @@ class Session:
         self._group = group
         request = await self._first_request()
         reply, self.features = negotiate(request, self.settings, supported=self._dispatcher.supported)
+        if self._dispatcher.backings is not None and InitFlags.PASSTHROUGH in self.features:
+            self._dispatcher.backings.start(self._device)
         await self.operations.init(self)
         body = reply.pack()
         self._device.write((reply_header(request.unique, HEADER_OUT_SIZE + len(body)), body))
