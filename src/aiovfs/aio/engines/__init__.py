@@ -1,0 +1,1 @@
+"""The engines. `aio.select` chooses among them by trying."""
