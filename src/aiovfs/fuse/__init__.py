@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from aiovfs.fuse.handlers import Operations, blocking
 from aiovfs.fuse.handles import HandleTable
+from aiovfs.fuse.handover import Connection
 from aiovfs.fuse.inodes import ROOT_NODEID, InodeTable
+from aiovfs.fuse.keeper import RESTART, Kept, keep
 from aiovfs.fuse.locks import LockTable
 from aiovfs.fuse.mountpoint import is_mounted, is_stale
 from aiovfs.fuse.negotiation import Features
@@ -89,15 +91,17 @@ from aiovfs.fuse.protocol.messages import (
 )
 from aiovfs.fuse.protocol.messages import Statfs as StatfsRequest
 from aiovfs.fuse.replies import Attributes, DirEntry, Entry, IoctlResult, Lock, Opened, Statfs
-from aiovfs.fuse.server import Session, mount, serve, unmount
+from aiovfs.fuse.server import Session, adopt, mount, serve, unmount
 from aiovfs.types import FileHandle, NodeId
 
 __all__ = [
     "OPTIONS",
+    "RESTART",
     "ROOT_NODEID",
     "Access",
     "Attributes",
     "Bmap",
+    "Connection",
     "CopyFileRange",
     "Create",
     "DictTree",
@@ -121,6 +125,7 @@ __all__ = [
     "Ioctl",
     "IoctlFlags",
     "IoctlResult",
+    "Kept",
     "Link",
     "Listxattr",
     "Lock",
@@ -173,9 +178,11 @@ __all__ = [
     "Write",
     "WriteFlags",
     "XattrFlags",
+    "adopt",
     "blocking",
     "is_mounted",
     "is_stale",
+    "keep",
     "mount",
     "parse_option_string",
     "serve",

@@ -49,7 +49,11 @@ class Device:
         """A buffer for one request. Give it back with `return_buffer` when nothing refers to it any more."""
         if self._spare:
             return self._spare.pop()
-        return memoryview(mmap.mmap(-1, PAGE + max(self.max_write, PAGE) + PAGE))[PAGE - PAYLOAD_OFFSET :]
+        size = PAGE + max(self.max_write, PAGE) + PAGE
+        # Populated: when we are killed while the kernel copies a request to a page that is not there yet, its caller
+        # gets EIO. With the page there, the request stays for who adopts the connection.
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+        return memoryview(memory)[PAGE - PAYLOAD_OFFSET :]
 
     def return_buffer(self, buffer: memoryview) -> None:
         if len(self._spare) < MAX_SPARE_BUFFERS:

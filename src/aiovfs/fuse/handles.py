@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from aiovfs.types import FileHandle
@@ -32,6 +32,15 @@ class HandleTable(Generic[T]):
         self._next += 1
         self._objects[fh] = obj
         return fh
+
+    def dump(self) -> list[tuple[int, T]]:
+        """(fh, object) of every open file: what `load` takes in another process."""
+        return list(self._objects.items())
+
+    def load(self, handles: Iterable[tuple[int, T]]) -> None:
+        """Have these files open, instead of those that are. New numbers are above theirs."""
+        self._objects = dict(handles)
+        self._next = max(self._objects, default=0) + 1
 
     def get(self, fh: int) -> T:
         """The object of `fh`; `OSError(EBADF)` when it is not open."""

@@ -9,6 +9,7 @@ dropped by `discard`.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from aiovfs.types import NodeId
@@ -67,6 +68,20 @@ class InodeTable(Generic[T]):
         """Count lookups of an Entry that was sent; numbers that are not in the table are the handler's own business."""
         if nodeid in self._lookup_counts:
             self._lookup_counts[nodeid] += count
+
+    def dump(self) -> list[tuple[int, int, T]]:
+        """(nodeid, lookup count, object) of every node, the root first: what `load` takes in another process."""
+        return [(nodeid, self._lookup_counts[nodeid], obj) for nodeid, obj in self._objects.items()]
+
+    def load(self, nodes: Iterable[tuple[int, int, T]]) -> None:
+        """Know the nodes of a table that was dumped, instead of those that are here. New numbers are above theirs."""
+        kept = list(nodes)
+        if not any(nodeid == ROOT_NODEID for nodeid, _, _ in kept):
+            raise ValueError("the root, nodeid 1, is not among the nodes to load; pass on all that dump() gave")
+        self._objects = {nodeid: obj for nodeid, _, obj in kept}
+        self._nodeids = {id(obj): NodeId(nodeid) for nodeid, _, obj in kept}
+        self._lookup_counts = {nodeid: count for nodeid, count, _ in kept}
+        self._next = max(self._objects) + 1
 
     def forget(self, nodeid: int, count: int) -> T | None:
         """Take lookups back; returns the object when these were the last ones and it was dropped."""

@@ -11,6 +11,9 @@ How requests are served
 - At most `max_tasks` handlers wait at a time. Reading goes on beyond that, because INTERRUPT and FORGET come through
   the same queue; requests are copied into a queue that is bounded in count and bytes.
 
+A session may also end without its mount: `hand_over` gives the connection to another process, which goes on with
+`adopt`. What handlers could not answer within the grace is then left open, and asked again of the other.
+
 How a session ends: unmounted from outside, `terminate()` from anywhere, or the caller's `async with` block is left.
 Running handlers get `grace` seconds; then they are cancelled. What they cannot answer any more, the kernel answers
 with ENOTCONN or ECONNABORTED when the device is closed. Handlers are shielded from the cancellation of the task that
@@ -35,13 +38,14 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from aiovfs._loop import LoopToken, Readable, resume
-from aiovfs.errors import MountError, ProtocolError
+from aiovfs.errors import ClosedError, MountError, ProtocolError
 from aiovfs.fuse import core, mountpoint
 from aiovfs.fuse.device import Device, DeviceGone
 from aiovfs.fuse.dispatch import Dispatcher
 from aiovfs.fuse.drain import Drain, Waiting, release
 from aiovfs.fuse.forgetting import Forgetting
 from aiovfs.fuse.handlers import Operations
+from aiovfs.fuse.handover import Connection
 from aiovfs.fuse.interrupts import LOOK_AGAIN_S, Interrupts
 from aiovfs.fuse.negotiation import Features, negotiate
 from aiovfs.fuse.notifier import Notifier
@@ -49,9 +53,10 @@ from aiovfs.fuse.options import Settings, parse_options
 from aiovfs.fuse.protocol import HEADER_OUT_SIZE, decode, decoders_for, reply_header
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.fuse.protocol.flags import InitFlags
+from aiovfs.fuse.protocol.notifications import encode_resend
 from aiovfs.fuse.protocol.trace import trace_request
 
-__all__ = ["Session", "mount", "serve", "unmount"]
+__all__ = ["Session", "adopt", "mount", "serve", "unmount"]
 
 log = logging.getLogger("aiovfs.fuse")
 trace_log = logging.getLogger("aiovfs.fuse.trace")
@@ -91,6 +96,7 @@ class Session:
         self._has_ended = anyio.Event()
         self._all_done = anyio.Event()
         self._is_closed = anyio.Event()
+        self._is_handed_over = False
 
     # For users
 
@@ -110,6 +116,33 @@ class Session:
         self._drain.drop_queued()
         for scope, _ in list(self._drain.waiting.values()):
             scope.cancel()
+
+    @property
+    def connection(self) -> Connection:
+        """What another process needs to go on with this mount, as of now."""
+        backings = self._dispatcher.backings
+        return Connection(
+            self.features, self.mountpoint, self.device_number, {} if backings is None else backings.state
+        )
+
+    def fileno(self) -> int:
+        """The descriptor of the connection, to be shared with a process that keeps it. The session closes its own."""
+        return self._device.fd
+
+    async def hand_over(self) -> tuple[int, Connection]:
+        """End the session but not the mount: a duplicate of the descriptor, and what `adopt` needs beside it.
+
+        No more requests are read. Running handlers get `grace` seconds; those that do not end are cancelled without an
+        answer, and their requests are sent again to who adopts the connection. Nobody may keep it: then the mount dies
+        with the descriptor. Not for handlers, which would wait for themselves. `ClosedError` when it was unmounted.
+        """
+        if self._has_ended.is_set():
+            raise ClosedError("the session has ended, there is nothing to hand over")
+        fd = os.dup(self._device.fd)
+        self._is_handed_over = True
+        self._must_end.set()
+        await self._is_closed.wait()
+        return fd, self.connection
 
     async def wait(self) -> None:
         """Return when the session has ended: unmounted, every accepted request answered, the device closed."""
@@ -137,11 +170,30 @@ class Session:
         self._group = group
         request = await self._first_request()
         reply, self.features = negotiate(request, self.settings, supported=self._dispatcher.supported)
+        await self._begin()
+        body = reply.pack()
+        self._device.write((reply_header(request.unique, HEADER_OUT_SIZE + len(body)), body))
+        self._serve_with(group)
+
+    async def go_on(self, group: anyio.abc.TaskGroup, connection: Connection) -> None:
+        """Serve a connection that another server began, from what it had not answered."""
+        self._group = group
+        self.features = connection.features
+        self.device_number = connection.device_number
+        if self._dispatcher.backings is not None:
+            self._dispatcher.backings.restore(connection.backings)
+        await self._begin()
+        if InitFlags.HAS_RESEND in self.features:
+            # Before the first request is read, or what we have would be sent again, too. Nothing waits for this.
+            self._device.write(encode_resend())
+        self._serve_with(group)
+
+    async def _begin(self) -> None:
         if self._dispatcher.backings is not None and InitFlags.PASSTHROUGH in self.features:
             self._dispatcher.backings.start(self._device)
         await self.operations.init(self)
-        body = reply.pack()
-        self._device.write((reply_header(request.unique, HEADER_OUT_SIZE + len(body)), body))
+
+    def _serve_with(self, group: anyio.abc.TaskGroup) -> None:
         self._drain.decoders = decoders_for(self.features.agreed)
         self._run_drain = core.runner(self._drain, self.features.agreed)
         self._add_reader()
@@ -180,18 +232,23 @@ class Session:
         """
         with anyio.CancelScope(shield=True):
             await self._must_end.wait()
-            if not self._has_ended.is_set():
+            if not self._has_ended.is_set() and not self._is_handed_over:
                 await self.detach()
             self._end()
+            if self._is_handed_over:
+                self._drain.drop_queued()
             with anyio.move_on_after(self.settings["grace"]):
                 await self._all_done.wait()
             if not self._all_done.is_set():
                 log.warning("%d handlers did not end within %s s; cancelled", self._tasks, self.settings["grace"])
+                if self._is_handed_over:
+                    self.abandon()  # their answers come from who adopts the connection
                 self.cancel_handlers()
                 with anyio.move_on_after(self.settings["grace"]):
                     await self._all_done.wait()
             self.abandon()
-            await self.detach()  # a connection that was aborted (fusectl) leaves the mountpoint without a server
+            if not self._is_handed_over:
+                await self.detach()  # a connection that was aborted (fusectl) leaves the mountpoint without a server
             self._is_closed.set()
 
     def _end(self) -> None:
@@ -393,14 +450,44 @@ async def mount(operations: Operations, directory: str | os.PathLike[str], **opt
         fd, keeper = await anyio.to_thread.run_sync(partial(mountpoint.attach, mounted_at, settings))
     device = Device(fd, max_write=settings["max_write"])
     session = Session(dispatcher, device, mounted_at, settings)
-    if settings["debug"]:
+
+    async def start(group: anyio.abc.TaskGroup) -> None:
+        await session.start(group)
+        await session.set_readahead()
+
+    async with serving(session, start):
+        yield session
+    if keeper is not None:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(keeper.close)
+
+
+@asynccontextmanager
+async def adopt(operations: Operations, fd: int, connection: Connection, **options: Any) -> AsyncIterator[Session]:
+    """Go on with a mount that another process served: `fd` is its connection, which is closed at the end.
+
+    As `mount`, and as there the mount is gone when the block is left, unless it was handed over again. `options` are
+    those of the first server; what the kernel agreed to stays as it was. Requests that were read and not answered come
+    again (Linux 6.9), with `request.is_resent`. `operations` must know the nodeids and handles that the kernel holds.
+    """
+    settings = parse_options(options)
+    dispatcher = Dispatcher(operations, settings)
+    device = Device(fd, max_write=connection.features.max_write)
+    session = Session(dispatcher, device, connection.mountpoint, settings)
+    async with serving(session, partial(session.go_on, connection=connection)):
+        yield session
+
+
+@asynccontextmanager
+async def serving(session: Session, start: Callable[[anyio.abc.TaskGroup], Awaitable[None]]) -> AsyncIterator[None]:
+    """Start the session, and end it in order when the block is left. What fails to start is not left mounted."""
+    if session.settings["debug"]:
         show_trace()
     # An exception that left the task group would come out wrapped in an ExceptionGroup: it is carried around it.
     failure: BaseException | None = None
     async with anyio.create_task_group() as group:
         try:
-            await session.start(group)
-            await session.set_readahead()
+            await start(group)
         except BaseException as exc:
             failure = exc
             with anyio.CancelScope(shield=True):
@@ -408,14 +495,11 @@ async def mount(operations: Operations, directory: str | os.PathLike[str], **opt
                 session.abandon()
         else:
             try:
-                yield session
+                yield
             except BaseException as exc:
                 failure = exc
             await session.close()
         group.cancel_scope.cancel()
-    if keeper is not None:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(keeper.close)
     if failure is not None:
         raise failure
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from .flags import UNIQUE_RESEND
+
 __all__ = ["Request", "Unknown"]
 
 
@@ -36,6 +38,11 @@ class Request:
         self.uid = uid
         self.gid = gid
         self.pid = pid
+
+    @property
+    def is_resent(self) -> bool:
+        """Was this sent to a server before us that did not answer it? It may have been done already."""
+        return bool(self.unique & UNIQUE_RESEND)
 
     def values(self) -> dict[str, Any]:
         """The operation's own attributes by name."""
