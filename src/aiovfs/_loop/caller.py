@@ -53,15 +53,16 @@ def leave_caller() -> Generator[Any, Any, None]:
 
 def drive(work: Coroutine[Any, Any, T]) -> T | NeedsLoop:
     """Run `work` here and return its result; `NEEDS_LOOP` when it has to be awaited on a loop from where it is now."""
-    outer = _state.is_driving
-    _state.is_driving = True
+    state = _state
+    outer = state.is_driving
+    state.is_driving = True
     try:
         waiting_for = work.send(None)
     except StopIteration as stop:
         result: T = stop.value
         return result
     finally:
-        _state.is_driving = outer
+        state.is_driving = outer
     if not isinstance(waiting_for, NeedsLoop):
         work.close()
         raise RuntimeError(

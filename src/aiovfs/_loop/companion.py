@@ -1,10 +1,19 @@
 """An asyncio loop in a thread of its own: for asyncio-only code under Trio, and for synchronous callers.
 
 `companion()` is the one of this process. It starts its thread when first used, starts a new one when that has died, and
-a forked child gets a fresh one (threads do not survive fork).
+a forked child gets a fresh one (threads do not survive fork). `companion_of_thread()` is one of a few, the same for the
+same calling thread: for work that belongs to no loop in particular, so that many threads do not queue before one.
 
 A call runs to its end also when it is cancelled: the caller returns only when the work on the other loop is over, so
 nothing goes on behind its back. Work that ends in `CancelledError` by itself is an error for the caller too.
+
+How work is handed over, since that is all that a short call costs:
+
+- the work goes into the loop's inbox, and the loop is woken only when the inbox was empty: of threads that come at the
+  same time one pays for the system call;
+- the task tells the caller from its last step, not from a done-callback, which would come a turn of the loop later;
+  where Python has it (3.12), its first step is taken as the inbox is read, another turn earlier;
+- the caller waits on a lock, not on an `Event` (a condition, two locks and a list).
 """
 
 from __future__ import annotations
@@ -12,9 +21,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
+import importlib
+import itertools
 import os
 import sys
 import threading
+import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
@@ -23,16 +36,88 @@ import anyio
 from aiovfs._loop.library import running_library
 from aiovfs._loop.token import LoopToken
 
-__all__ = ["Companion", "companion", "current_loop", "is_on_loop", "run_on"]
+__all__ = [
+    "Companion",
+    "block_on",
+    "companion",
+    "companion_of_thread",
+    "current_asyncio_loop",
+    "current_loop",
+    "is_on_loop",
+    "is_usable",
+    "run_on",
+    "spawn_on",
+]
 
 T = TypeVar("T")
 
 ALIVE_CHECK = 1.0
-"""Seconds between looks at whether the thread that is waited for still lives."""
+"""Seconds between looks at whether the loop that is waited for still runs."""
+
+GRACE = 5.0
+"""Seconds that cancelled work gets to come to its end before its caller goes on without it."""
+
+COMPANIONS = min(4, os.cpu_count() or 1)
+"""Loops that `companion_of_thread` spreads the calling threads over."""
+
+_EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+
+class Inbox:
+    """What other threads want a loop to begin. Appending and taking are single steps of Python's deque."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._wake = loop.call_soon_threadsafe
+        self._waiting: deque[Work[Any]] = deque()
+        self._is_woken = False
+
+    def put(self, work: Work[Any]) -> None:
+        """Have the loop begin `work` soon. `RuntimeError` when it is closed."""
+        self._waiting.append(work)
+        if not self._is_woken:
+            self._is_woken = True
+            try:
+                self._wake(self._begin_all)
+            except BaseException:
+                self._is_woken = False
+                raise
+
+    def _begin_all(self) -> None:
+        # Before looking: who appends after the last look finds False, and wakes the loop again.
+        self._is_woken = False
+        waiting = self._waiting
+        while waiting:
+            waiting.popleft().begin()
+
+
+_inboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = weakref.WeakKeyDictionary()
+
+
+def inbox_of(loop: asyncio.AbstractEventLoop) -> Inbox:
+    """The inbox of a loop; made when first asked for."""
+    inbox = _inboxes.get(loop)
+    if inbox is None:
+        inbox = _inboxes.setdefault(loop, Inbox(loop))
+    return inbox
 
 
 class Work(Generic[T]):
     """One call of a coroutine function on another thread's loop."""
+
+    __slots__ = (
+        "_args",
+        "_cancel_asked",
+        "_context",
+        "_error",
+        "_func",
+        "_has_begun",
+        "_kwargs",
+        "_loop",
+        "_on_end",
+        "_task",
+        "_value",
+        "has_ended",
+    )
 
     def __init__(
         self,
@@ -47,12 +132,17 @@ class Work(Generic[T]):
         self._args = args
         self._kwargs = kwargs
         self._on_end = on_end
-        self._task: asyncio.Task[T] | None = None
+        self._context = _context_for_asyncio()
+        self._task: asyncio.Task[None] | None = None
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._has_begun = False
         self._cancel_asked = False
+        self.has_ended = False
 
     def start(self) -> None:
         """Have the loop begin. Apart from making it, so that whoever is told of the end knows the work by then."""
-        self._loop.call_soon_threadsafe(self._start, context=_context_for_asyncio())
+        inbox_of(self._loop).put(self)
 
     def cancel(self) -> None:
         """Ask the work to stop; it has stopped when `on_end` was called."""
@@ -63,26 +153,46 @@ class Work(Generic[T]):
 
     def result(self) -> T:
         """What the work returned, or the exception that ended it. Only after its end."""
-        assert self._task is not None
-        return self._task.result()
+        error = self._error
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error, self._error  # its traceback knows this frame: a circle that keeps what the work used
+        value: T = self._value
+        return value
 
-    def _start(self) -> None:
-        self._task = self._loop.create_task(self._run())
-        self._task.add_done_callback(self._ended)
+    def begin(self) -> None:
+        """Start the task; on the loop's thread."""
         if self._cancel_asked:
-            self._task.cancel()
+            self._ended(None, asyncio.CancelledError())
+        else:
+            self._task = asyncio.Task(self._run(), loop=self._loop, context=self._context, **_EAGER)
 
-    async def _run(self) -> T:
-        return await self._func(*self._args, **self._kwargs)
+    async def _run(self) -> None:
+        self._has_begun = True
+        try:
+            value = await self._func(*self._args, **self._kwargs)
+        except BaseException as exc:
+            # Also what would end the loop (SystemExit, KeyboardInterrupt): it belongs to whoever asked for the work.
+            self._ended(None, exc)
+        else:
+            self._ended(value, None)
 
     def _cancel(self) -> None:
         self._cancel_asked = True
         if self._task is not None:
+            if not self._has_begun:
+                self._task.add_done_callback(self._never_begun)
             self._task.cancel()
 
-    def _ended(self, task: asyncio.Task[T]) -> None:
-        if not task.cancelled():
-            task.exception()  # seen: the caller may be gone already
+    def _never_begun(self, task: asyncio.Task[None]) -> None:
+        if not self.has_ended:
+            self._ended(None, asyncio.CancelledError())
+
+    def _ended(self, value: Any, error: BaseException | None) -> None:
+        self._value, self._error = value, error
+        self.has_ended = True
         self._on_end()
 
 
@@ -116,9 +226,14 @@ class Companion:
         return self._start()
 
     def _start(self) -> asyncio.AbstractEventLoop:
+        if sys.is_finalizing():
+            raise RuntimeError("the interpreter is ending: no loop can be started for this call any more")
         with self._lock:
             if self._thread is not None and self._thread.is_alive() and self._loop is not None:
                 return self._loop
+            # Here and not when the work first needs it, on the loop's thread: a process that forks during that import
+            # would leave the child with an import that never ends.
+            importlib.import_module("anyio._backends._asyncio")
             loop = asyncio.new_event_loop()
             is_running = threading.Event()
             thread = threading.Thread(target=self._serve, args=(loop, is_running), name=self._name, daemon=True)
@@ -165,43 +280,73 @@ class Companion:
         `timeout` is in seconds. When it passes, and on any exception raised here meanwhile (Ctrl-C), the work is
         cancelled and waited for, then `TimeoutError` or that exception is raised.
         """
-        loop = self.loop
-        return block_on(loop, self._thread, func, args, kwargs, timeout)
+        return block_on(self.loop, func, args, kwargs, timeout)
+
+
+def is_usable(loop: asyncio.AbstractEventLoop) -> bool:
+    """True when the loop runs, in a thread that lives. One inherited through a fork says that it does, and never will."""
+    if loop.is_closed() or not loop.is_running():
+        return False
+    thread = getattr(loop, "_thread_id", None)  # asyncio's own loops; others have their word taken for it
+    return thread is None or thread in sys._current_frames()
 
 
 def block_on(
     loop: asyncio.AbstractEventLoop,
-    thread: threading.Thread | None,
     func: Callable[..., Awaitable[T]],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     timeout: float | None,
 ) -> T:
-    """As `Companion.run_blocking`, on any loop that runs in another thread (`thread`, where it is known)."""
-    if thread is threading.current_thread():
-        raise RuntimeError("a blocking call was made on the very thread that would have to do the work")
-    if loop.is_closed() or not loop.is_running():
-        raise RuntimeError("the loop that this call needs is not running; it was closed, or its thread has ended")
+    """As `Companion.run_blocking`, on any loop that runs in another thread.
+
+    A loop whose thread has not come to run it yet is waited for; one that ends, or does not begin, is an error within
+    about `ALIVE_CHECK` seconds.
+    """
+    if loop.is_closed():
+        raise RuntimeError("the loop that this call needs is not running; it was closed")
+    if sys.is_finalizing():
+        raise RuntimeError("the interpreter is ending: the loop that this call needs does not run any more")
     gate = threading.Lock()
     gate.acquire()
     work = Work(loop, func, args, kwargs, gate.release)
     try:
         work.start()
         if timeout is not None:
-            ended = gate.acquire(timeout=timeout)
+            if not gate.acquire(timeout=timeout):
+                raise TimeoutError(errno.ETIMEDOUT, f"not finished within {timeout} seconds")
         else:
-            while not (ended := gate.acquire(timeout=ALIVE_CHECK)):
-                if not loop.is_running() or (thread is not None and not thread.is_alive()):
-                    raise RuntimeError("the thread that did the work has ended before the work did")
+            while not gate.acquire(timeout=ALIVE_CHECK):
+                if not is_usable(loop):
+                    raise RuntimeError(
+                        "the loop that this call needs is not running; its thread has ended, or never began"
+                    )
     except BaseException:
-        work.cancel()
-        gate.acquire(timeout=ALIVE_CHECK * 5)
+        if not work.has_ended and is_usable(loop):
+            work.cancel()
+            gate.acquire(timeout=GRACE)
         raise
-    if not ended:
-        work.cancel()
-        gate.acquire(timeout=ALIVE_CHECK * 5)
-        raise TimeoutError(errno.ETIMEDOUT, f"not finished within {timeout} seconds")
     return work.result()
+
+
+def spawn_on(
+    loop: asyncio.AbstractEventLoop, func: Callable[[], Awaitable[Any]], on_error: Callable[[BaseException], Any]
+) -> None:
+    """Have `loop`, which runs in this or another thread, do `func()`, and do not wait; a failure goes to `on_error`."""
+
+    def ended() -> None:
+        _spawned.discard(work)
+        try:
+            work.result()
+        except BaseException as exc:
+            on_error(exc)
+
+    work = Work(loop, func, (), {}, ended)
+    _spawned.add(work)
+    work.start()
+
+
+_spawned: set[Work[Any]] = set()
 
 
 async def run_on(loop: asyncio.AbstractEventLoop, func: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
@@ -226,13 +371,23 @@ async def run_on(loop: asyncio.AbstractEventLoop, func: Callable[..., Awaitable[
         raise OSError(errno.ECANCELED, "the work was cancelled on the loop that it ran on") from None
 
 
+_running_asyncio_loop = asyncio._get_running_loop
+
+
 def is_on_loop() -> bool:
     """True when the present thread is running a task or callback of asyncio or Trio."""
+    if _running_asyncio_loop() is not None:
+        return True
+    lowlevel = sys.modules.get("trio.lowlevel")
+    return lowlevel is not None and bool(lowlevel.in_trio_run())
+
+
+def current_asyncio_loop() -> asyncio.AbstractEventLoop | None:
+    """The asyncio loop that runs on the present thread; None on Trio and outside of loops."""
     try:
-        running_library()
+        return None if running_library() == "trio" else asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return None
 
 
 def current_loop() -> object | None:
@@ -247,17 +402,34 @@ def current_loop() -> object | None:
         return None
 
 
-_companion = Companion()
+class _OfThread(threading.local):
+    mine: Companion | None = None
+
+
+_companions: list[Companion] = []
+_turns = itertools.count()
+_of_thread = _OfThread()
 
 
 def companion() -> Companion:
     """The companion of this process."""
-    return _companion
+    return _companions[0]
 
 
-def _after_fork_in_child() -> None:
-    global _companion
-    _companion = Companion()
+def companion_of_thread() -> Companion:
+    """The companion that the present thread uses for work that may run on any loop."""
+    mine = _of_thread.mine
+    if mine is None:
+        mine = _of_thread.mine = _companions[next(_turns) % COMPANIONS]
+    return mine
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _make_companions() -> None:
+    _companions[:] = [
+        Companion("aiovfs-companion" if number == 0 else f"aiovfs-companion-{number}") for number in range(COMPANIONS)
+    ]
+    _of_thread.mine = None
+
+
+_make_companions()
+os.register_at_fork(after_in_child=_make_companions)

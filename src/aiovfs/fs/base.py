@@ -3,23 +3,33 @@
 It is an instance of fsspec's class, as pandas, pyarrow, Dask, Ray and zarr ask for, and keeps its coroutines under
 their names. What differs:
 
-- the synchronous methods are those of `sync`, written out below and not attached at run time;
+- the synchronous methods are those of `sync`, written out below; a class that brings more coroutines gets theirs when
+  it is defined (`mirror`), not with every instance;
 - an instance made with `asynchronous=True` is cached per running loop, not per thread: two runs of `asyncio.run` never
-  share a session. An instance without is safe to use in a forked child;
+  share a session. An instance without is safe to use in a forked child, also one with a loop of the parent's;
+- synchronous calls of classes that may run on any loop (`runs_anywhere`) are spread over several by calling thread;
 - bulk operations run on Trio too, and file by file; see `bulk`;
 - `exists`, `isdir` and `isfile` answer False only when the file is not there; any other failure is raised.
 """
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
 from fsspec.asyn import AsyncFileSystem as FsspecAsyncFileSystem
 
-from aiovfs._loop.companion import companion, current_loop
+from aiovfs._loop.companion import (
+    companion,
+    companion_of_thread,
+    current_asyncio_loop,
+    current_loop,
+    is_usable,
+)
 from aiovfs.fs.bulk import Bulk
+from aiovfs.fs.mirror import mirror
 from aiovfs.fs.sync import blocking, blocking_iterator
 
 __all__ = ["METHODS", "AsyncFileSystem"]
@@ -90,11 +100,13 @@ class AsyncFileSystem(Bulk, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  #
     On Trio these may use AnyIO only; say so by `runs_anywhere = True`.
     """
 
+    is_contract = True  # what is written here is a default, not something that a class can do
     mirror_sync_methods = False
     runs_anywhere: ClassVar[bool] = False
-    """The coroutines use no asyncio: they run on Trio too."""
+    """The coroutines use no asyncio and keep nothing that belongs to one loop: they run on Trio, and on several loops."""
     eager: ClassVar[frozenset[str]] = frozenset()
-    """Coroutine methods that keep the rule of `_loop.caller`, so that synchronous callers run them in place."""
+    """Coroutine methods that keep the rule of `_loop.caller`, so that synchronous callers run them in place. A class
+    derived from one with `eager` methods, which replaces some, says anew which are."""
 
     def __init__(
         self, *args: Any, asynchronous: bool = False, loop: Any = None, batch_size: int | None = None, **kwargs: Any
@@ -103,13 +115,44 @@ class AsyncFileSystem(Bulk, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  #
         super().__init__(*args, asynchronous=True, batch_size=batch_size, **kwargs)
         self.asynchronous = asynchronous
         self._loop = loop
+        home = current_asyncio_loop() if asynchronous and loop is None else None
+        self._home = None if home is None else weakref.ref(home)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        mirror(cls, AsyncFileSystem)
 
     @property
     def loop(self) -> Any:
-        """The asyncio loop that synchronous calls use; None for an asynchronous instance."""
+        """The asyncio loop that synchronous calls use; None for an asynchronous instance.
+
+        In a forked child it is one of the child's, also for an instance that was given a loop of the parent's.
+        """
         if self.asynchronous:
             return None
-        return self._loop or companion().loop
+        own = self._loop
+        return own if own is not None and self._pid == os.getpid() else companion().loop
+
+    def _loop_for_calls(self) -> Any:
+        """Where a call of the synchronous face runs.
+
+        What an asynchronous instance has open belongs to the loop that it was made on. While that runs, in another
+        thread than the caller's, the call goes there; afterwards the class must be one that runs anywhere.
+        """
+        own = self._loop
+        if own is not None and self._pid == os.getpid():
+            return own
+        if self.runs_anywhere:
+            return companion_of_thread().loop
+        if self._home is not None and self._pid == os.getpid():
+            home = self._home()
+            if home is None or not is_usable(home):
+                raise RuntimeError(
+                    f"{type(self).__name__} was made with asynchronous=True on a loop that has ended; "
+                    "make another one, or leave out asynchronous=True for use from blocking code"
+                )
+            return home
+        return companion().loop
 
     def __dir__(self) -> list[str]:
         return sorted(set(super().__dir__()))

@@ -27,6 +27,7 @@ from fsspec.asyn import AsyncFileSystem
 from aiovfs._loop import running_library
 from aiovfs._loop.caller import in_caller
 from aiovfs._loop.companion import companion, run_on
+from aiovfs._loop.forks import survives_fork
 from aiovfs.aio import disk
 
 __all__ = ["Driver", "SyncRunner", "can_write", "driver_of", "is_thread_safe", "native_move"]
@@ -164,16 +165,15 @@ class SyncRunner:
         return await disk.run(self.call_here, call, limiter=limiter)
 
 
-_locks_lock = threading.Lock()
-
-
 def lock_of(fs: AbstractFileSystem) -> threading.RLock:
-    """The one lock of this file system object, kept on it: whoever drives it in threads takes the same."""
-    with _locks_lock:
-        lock: threading.RLock | None = vars(fs).get("_aiovfs_lock")
-        if lock is None:
-            lock = fs._aiovfs_lock = threading.RLock()
-        return lock
+    """The one lock of this file system object, kept on it: whoever drives it in threads takes the same.
+
+    A forked child finds it open.
+    """
+    lock: threading.RLock | None = vars(fs).get("_aiovfs_lock")
+    if lock is None:
+        lock = vars(fs).setdefault("_aiovfs_lock", survives_fork(threading.RLock()))
+    return lock
 
 
 def is_thread_safe(fs: AbstractFileSystem) -> bool:
@@ -224,7 +224,10 @@ def _defining_class(cls: type, name: str) -> type | None:
 
 def overrides(fs: AbstractFileSystem, name: str) -> bool:
     """True when the class of `fs`, or the instance, has a `name` of its own and not fsspec's default."""
-    return name in vars(fs) or _defining_class(type(fs), name) not in (None, AbstractFileSystem, AsyncFileSystem)
+    owner = _defining_class(type(fs), name)
+    if name in vars(fs):
+        return True
+    return owner not in (None, AbstractFileSystem, AsyncFileSystem) and not vars(owner).get("is_contract", False)
 
 
 def can_write(fs: AbstractFileSystem) -> bool:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import ClassVar
 
+from aiovfs._loop.forks import survives_fork
 from aiovfs.fs import paths
 from aiovfs.fs.info import Info, Kind
 from aiovfs.types import Buffer
@@ -25,7 +26,7 @@ __all__ = ["Directory", "File", "Node", "Symlink", "Tree", "error"]
 _numbers = itertools.count(2)
 
 # A bytearray refuses to grow while another thread copies from it.
-_content_lock = threading.Lock()
+_content_lock = survives_fork(threading.Lock())
 
 
 def error(number: int, path: str, other: str | None = None) -> OSError:
@@ -234,7 +235,7 @@ class Tree:
     def __init__(self) -> None:
         self.root = Directory()
         self.root.ino = 1
-        self.lock = threading.RLock()
+        self.lock = survives_fork(threading.RLock())
 
     def find(self, path: str) -> Node:
         """The node at `path`."""

@@ -47,12 +47,24 @@ def in_place(name: str) -> Callable[..., Any]:
     return method
 
 
+class _Everything(frozenset[str]):
+    """Contains every name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERYTHING = _Everything()
+
+
 class AsyncFileSystemWrapper(AsyncFileSystem):
     """See the head of this file. Runs on asyncio and on Trio."""
 
     protocol = ("asyncwrapper", "async_wrapper")
     cachable = False
     runs_anywhere = True
+    eager = EVERYTHING
+    """Everything: for a synchronous caller, the wrapped file system is called in place."""
 
     def __init__(
         self,
@@ -81,11 +93,6 @@ class AsyncFileSystemWrapper(AsyncFileSystem):
         self._semaphore = semaphore
         self._runner = SyncRunner(self.sync_fs, max_concurrent_tasks)
         self.thread_safe = self._runner.is_thread_safe
-
-    @property
-    def eager(self) -> frozenset[str]:  # type: ignore[override]
-        """Everything: for a synchronous caller, the wrapped file system is called in place."""
-        return EVERYTHING
 
     @property
     def fsid(self) -> str:
@@ -185,13 +192,3 @@ class AsyncFileSystemWrapper(AsyncFileSystem):
         if name.startswith("_") and callable(getattr(self.sync_fs, name[1:], None)):
             return functools.partial(self._call, name[1:])
         return getattr(self.sync_fs, name)
-
-
-class _Everything(frozenset[str]):
-    """Contains every name."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
-EVERYTHING = _Everything()
