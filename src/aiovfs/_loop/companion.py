@@ -284,7 +284,7 @@ class Companion:
 
 
 def is_usable(loop: asyncio.AbstractEventLoop) -> bool:
-    """True when the loop runs, in a thread that lives. One inherited through a fork says that it does, and never will."""
+    """True when the loop runs, in a thread that lives. One inherited through a fork says so, and never will."""
     if loop.is_closed() or not loop.is_running():
         return False
     thread = getattr(loop, "_thread_id", None)  # asyncio's own loops; others have their word taken for it

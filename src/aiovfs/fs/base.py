@@ -14,12 +14,16 @@ their names. What differs:
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from fsspec.asyn import AsyncFileSystem as FsspecAsyncFileSystem
+from fsspec.callbacks import DEFAULT_CALLBACK
 
 from aiovfs._loop.companion import (
     companion,
@@ -28,9 +32,11 @@ from aiovfs._loop.companion import (
     current_loop,
     is_usable,
 )
-from aiovfs.fs.bulk import Bulk
+from aiovfs.aio import disk
+from aiovfs.fs.bulk import Bulk, is_default
 from aiovfs.fs.mirror import mirror
 from aiovfs.fs.sync import blocking, blocking_iterator
+from aiovfs.fs.walking import NOT_THERE, Walking
 
 __all__ = ["METHODS", "AsyncFileSystem"]
 
@@ -51,6 +57,9 @@ METHODS = (
     "glob",
     "du",
     "walk",
+    "iter_ls",
+    "iter_find",
+    "iter_glob",
     "expand_path",
     "cat",
     "cat_file",
@@ -74,7 +83,8 @@ METHODS = (
 )
 """The methods of the synchronous face. What `eager` may hold, with an underscore in front."""
 
-NOT_THERE = (FileNotFoundError, NotADirectoryError)
+PIECE = 8 << 20
+"""Bytes that `_get_file` reads at a time, where a class does not have its own."""
 
 
 class _CachedPerLoop(_Cached):  # type: ignore[misc]
@@ -94,7 +104,7 @@ class _CachedPerLoop(_Cached):  # type: ignore[misc]
         return instances.setdefault((cls, made._fs_token_), made)
 
 
-class AsyncFileSystem(Bulk, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  # type: ignore[misc]
+class AsyncFileSystem(Bulk, Walking, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  # type: ignore[misc]
     """Base of our file systems, and of yours. Implement the coroutines that fsspec's documentation names.
 
     On Trio these may use AnyIO only; say so by `runs_anywhere = True`.
@@ -103,7 +113,7 @@ class AsyncFileSystem(Bulk, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  #
     is_contract = True  # what is written here is a default, not something that a class can do
     mirror_sync_methods = False
     runs_anywhere: ClassVar[bool] = False
-    """The coroutines use no asyncio and keep nothing that belongs to one loop: they run on Trio, and on several loops."""
+    """The coroutines use no asyncio and keep nothing that belongs to one loop: they run on Trio, on any loop."""
     eager: ClassVar[frozenset[str]] = frozenset()
     """Coroutine methods that keep the rule of `_loop.caller`, so that synchronous callers run them in place. A class
     derived from one with `eager` methods, which replaces some, says anew which are."""
@@ -181,55 +191,65 @@ class AsyncFileSystem(Bulk, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  #
     async def _lexists(self, path: str, **kwargs: Any) -> bool:
         return await self._exists(path, **kwargs)
 
-    async def _walk(
-        self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: Any = "raise", **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        """fsspec's walk, except that a directory that cannot be read is an error unless `on_error` says otherwise.
+    async def _rm_file(self, path: str, **kwargs: Any) -> None:
+        if is_default(self, "_rm"):
+            raise NotImplementedError(f"{type(self).__name__} implements neither _rm_file nor _rm")
+        await self._rm(path, recursive=False, batch_size=1, **kwargs)
 
-        Only the top may be missing: then nothing is yielded, as in `os.walk`.
-        """
-        if on_error == "raise" and maxdepth is not None and maxdepth < 1:
-            raise ValueError("maxdepth must be at least 1")
-        detail = kwargs.pop("detail", False)
-        pending: list[tuple[str, int, Any]] = [(self._strip_protocol(path), 1, None)]
-        while pending:
-            directory, depth, ready = pending.pop()
-            if ready is not None:
-                yield ready
-                continue
-            try:
-                listing = await self._ls(directory, detail=True, **kwargs)
-            except NOT_THERE:
-                if on_error == "raise" and depth > 1:
-                    continue  # removed while we walked
-                if on_error == "raise":
-                    return
-                if callable(on_error):
-                    raise
-                continue
-            except OSError as exc:
-                if on_error == "raise":
-                    raise
-                if callable(on_error):
-                    on_error(exc)
-                continue
-            directories: dict[str, Any] = {}
-            files: dict[str, Any] = {}
-            for info in listing:
-                full = info["name"].rstrip("/")
-                name = full.rpartition("/")[2]
-                if info["type"] == "directory" and full != directory:
-                    directories[name] = info
-                elif full != directory or info["type"] != "directory":
-                    files[name] = info
-            item = (directory, directories, files) if detail else (directory, list(directories), list(files))
-            if topdown:
-                yield item
-            below: list[str] | Mapping[str, Any] = item[1]  # the caller may have pruned it
-            if not topdown:
-                pending.append((directory, depth, item))
-            if maxdepth is None or depth < maxdepth:
-                pending += [(directories[name]["name"].rstrip("/"), depth + 1, None) for name in reversed(list(below))]
+    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        """Read and write; for stores that can copy by themselves, override it."""
+        if await self._isdir(path1):
+            await self._makedirs(path2, exist_ok=True)
+            return
+        await self._pipe_file(path2, await self._cat_file(path1), **kwargs)
+
+    async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
+        """Read by ranges into a local file, or something with `write`; what fails leaves no half of a file behind."""
+        if hasattr(lpath, "write"):
+            async for piece in self._pieces(rpath, callback):
+                lpath.write(piece)
+            return
+        if await self._isdir(rpath):
+            await disk.run(partial(os.makedirs, lpath, exist_ok=True))
+            return
+        file = await disk.run(open, lpath, "wb")
+        try:
+            async for piece in self._pieces(rpath, callback):
+                await disk.run(file.write, piece)
+        except BaseException:
+            file.close()
+            os.unlink(lpath)
+            raise
+        await disk.run(file.close)
+
+    async def _pieces(self, path: str, callback: Any) -> AsyncIterator[bytes]:
+        size = (await self._info(path))["size"]
+        if size is None:
+            yield await self._cat_file(path)
+            return
+        callback.set_size(size)
+        position = 0
+        while position < size:
+            piece = await self._cat_file(path, start=position, end=min(position + PIECE, size))
+            if not piece:
+                raise OSError(errno.EIO, f"the file ended after {position} of {size} bytes", path)
+            position += len(piece)
+            callback.relative_update(len(piece))
+            yield piece
+
+    async def _put_file(
+        self, lpath: Any, rpath: str, mode: str = "overwrite", callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+    ) -> None:
+        """Read the local file and write it in one piece; where there are uploads by parts, override it."""
+        if await disk.run(os.path.isdir, lpath):
+            await self._makedirs(rpath, exist_ok=True)
+            return
+        content = await disk.run(Path(lpath).read_bytes)
+        callback.set_size(len(content))
+        if mode != "overwrite":
+            kwargs["mode"] = mode  # the plainest `_pipe_file` knows no modes
+        await self._pipe_file(rpath, content, **kwargs)
+        callback.relative_update(len(content))
 
     async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         if not truncate and await self._exists(path):
@@ -273,6 +293,9 @@ class AsyncFileSystem(Bulk, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  #
     glob = blocking("_glob")
     du = blocking("_du")
     walk = blocking_iterator("_walk")
+    iter_ls = blocking_iterator("_iter_ls")
+    iter_find = blocking_iterator("_iter_find")
+    iter_glob = blocking_iterator("_iter_glob")
     expand_path = blocking("_expand_path")
     cat = blocking("_cat")
     cat_file = blocking("_cat_file")

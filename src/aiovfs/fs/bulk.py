@@ -1,85 +1,42 @@
 """The operations on many files: `_cat`, `_cat_ranges`, `_pipe`, `_get`, `_put`, `_copy`, `_rm`.
 
-All of them expand what they were given to a list of files and run one coroutine per file through `window`, which bounds
-how many are in flight, makes them as their turn comes, and keeps order. On a synchronous caller's thread (see
-`_loop.caller`) the files are done one after the other, in place. The rules by which names are expanded and targets are
-built are fsspec's ("copying files and directories" in its documentation), with its own helpers where they are public.
+All of them expand what they were given to a list of files and run one coroutine per file through
+`concurrency.window`, which bounds how many are in flight, makes them as their turn comes, keeps order, and slows down
+while a server pushes back. On a synchronous caller's thread (see `_loop.caller`) the files are done one after the
+other, in place. The rules by which names are expanded and targets are built are fsspec's ("copying files and
+directories" in its documentation), with its own helpers where they are public.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
-import anyio
 import fsspec.asyn
+from fsspec import AbstractFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
 from fsspec.utils import other_paths
 
-from aiovfs._loop.caller import in_caller
 from aiovfs.aio import disk
+from aiovfs.fs.concurrency import batch_size_of, pace_of, window
+from aiovfs.fs.ranges import ByteRange, merge
 
-__all__ = ["Bulk", "batch_size_of", "window"]
+__all__ = ["Bulk"]
 
-T = TypeVar("T")
-
-
-async def window(
-    calls: Sequence[Callable[[], Awaitable[Any]]],
-    *,
-    size: int,
-    return_exceptions: bool = False,
-    on_done: Callable[[], Any] | None = None,
-) -> list[Any]:
-    """Await `calls`, at most `size` at a time (-1: all), and return their results in order.
-
-    The first failure stops the rest and is raised, or, with `return_exceptions`, stands in its result's place.
-    `on_done` is called after each.
-    """
-    results: list[Any] = [None] * len(calls)
-    pending = iter(enumerate(calls))
-    failure: list[Exception] = []
-
-    async def work(stop: Callable[[], None]) -> None:
-        for index, call in pending:
-            try:
-                results[index] = await call()
-            except Exception as exc:
-                if not return_exceptions:
-                    failure.append(exc)
-                    stop()
-                    return
-                results[index] = exc
-            if on_done is not None:
-                on_done()
-
-    if in_caller() or len(calls) == 1:
-        await work(lambda: None)
-    else:
-        async with anyio.create_task_group() as group:
-            for _ in range(len(calls) if size < 0 else min(size, len(calls))):
-                group.start_soon(work, group.cancel_scope.cancel)
-    if failure:
-        raise failure[0]
-    return results
-
-
-def batch_size_of(fs: Any, given: int | None, *, nofiles: bool) -> int:
-    """How many at a time: the argument, else the instance's, else what fsspec is configured to."""
-    size = given or fs.batch_size
-    if size:
-        return int(size)
-    default = getattr(fsspec.asyn, "_get_batch_size", None)
-    return int(default(nofiles=nofiles)) if default is not None else 128
+MAX_MERGED = 64 << 20
+"""Bytes of the largest request that `cat_ranges` makes out of several ranges."""
 
 
 class Bulk:
     """Mixin before `fsspec.asyn.AsyncFileSystem`."""
 
+    is_contract = True  # what is written here is a default, not something that a class can do
     batch_size: int | None
     _strip_protocol: Any
     _expand_path: Any
@@ -92,6 +49,25 @@ class Bulk:
     _rm_file: Any
     _rmdir: Any
     _makedirs: Any
+    _exists: Any
+    _find: Any
+
+    async def _in_window(
+        self,
+        calls: Iterable[Callable[[], Any]],
+        batch_size: int | None,
+        *,
+        nofiles: bool = True,
+        return_exceptions: bool = False,
+        on_done: Callable[[], Any] | None = None,
+    ) -> list[Any]:
+        return await window(
+            calls,
+            size=batch_size_of(self, batch_size, nofiles=nofiles),
+            return_exceptions=return_exceptions,
+            on_done=on_done,
+            pace=pace_of(self),
+        )
 
     async def _cat(
         self,
@@ -101,11 +77,14 @@ class Bulk:
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Contents by path; the bytes alone when `path` is one literal name."""
+        """Contents by path; the bytes alone when `path` is one literal name.
+
+        `on_error`: "raise" the first failure and stop the rest, "return" each in the place of its content, or "omit".
+        """
         names = await self._expand_path(path, recursive=recursive)
-        results = await window(
-            [partial(self._cat_file, name, **kwargs) for name in names],
-            size=batch_size_of(self, batch_size, nofiles=True),
+        results = await self._in_window(
+            (partial(self._cat_file, name, **kwargs) for name in names),
+            batch_size,
             return_exceptions=on_error != "raise",
         )
         if len(names) == 1 and isinstance(path, str) and names[0] == self._strip_protocol(path):
@@ -126,28 +105,44 @@ class Bulk:
         on_error: str = "return",
         **kwargs: Any,
     ) -> list[Any]:
-        """One result per (path, start, end), in order. `max_gap` is accepted; ranges are not merged."""
+        """One result per (path, start, end), in order; failures stand among them, unless `on_error="raise"`.
+
+        With `max_gap`, ranges of one file that are at most so many bytes apart (0: that touch or overlap) are fetched
+        as one, up to `MAX_MERGED` bytes, and each gets its part; a failure is then one of all that were joined. Bounds
+        that count from the end of a file, or are not given, cannot be compared and are fetched alone.
+        """
         if not isinstance(paths, list):
             raise TypeError(f"paths is a list of names, not {type(paths).__name__}")
         starts = list(starts) if isinstance(starts, Iterable) else [starts] * len(paths)
         ends = list(ends) if isinstance(ends, Iterable) else [ends] * len(paths)
         if not len(starts) == len(ends) == len(paths):
             raise ValueError(f"{len(paths)} paths, {len(starts)} starts and {len(ends)} ends do not match")
-        return await window(
-            [
-                partial(self._cat_file, path, start=start, end=end, **kwargs)
-                for path, start, end in zip(paths, starts, ends, strict=True)
-            ],
-            size=batch_size_of(self, batch_size, nofiles=True),
+        wanted = list(zip(paths, starts, ends, strict=True))
+        fetches = [Fetch(path, start, end, [index]) for index, (path, start, end) in enumerate(wanted)]
+        if max_gap is not None:
+            fetches = joined(fetches, max_gap)
+        fetched = await self._in_window(
+            (partial(self._cat_file, each.path, start=each.start, end=each.end, **kwargs) for each in fetches),
+            batch_size,
             return_exceptions=on_error == "return",
         )
+        results: list[Any] = [b""] * len(paths)
+        for fetch, content in zip(fetches, fetched, strict=True):
+            for index in fetch.for_whom:
+                if len(fetch.for_whom) == 1 or isinstance(content, Exception):
+                    results[index] = content
+                else:
+                    start = wanted[index][1] or 0
+                    results[index] = bytes(
+                        memoryview(content)[start - fetch.start : max(start, wanted[index][2]) - fetch.start]
+                    )
+        return results
 
     async def _pipe(self, path: Any, value: Any = None, batch_size: int | None = None, **kwargs: Any) -> None:
         """Write one file, or each of a mapping."""
         contents: Mapping[str, Any] = {path: value} if isinstance(path, str) else path
-        await window(
-            [partial(self._pipe_file, name, content, **kwargs) for name, content in contents.items()],
-            size=batch_size_of(self, batch_size, nofiles=True),
+        await self._in_window(
+            (partial(self._pipe_file, name, content, **kwargs) for name, content in contents.items()), batch_size
         )
 
     async def _rm(
@@ -158,16 +153,32 @@ class Bulk:
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Remove files, then, with `recursive`, the directories, deepest first."""
-        names = await self._expand_path(path, recursive=recursive, maxdepth=maxdepth)
-        directories = [name for name in names if await self._isdir(name)] if recursive else []
-        gone = set(directories)
-        await window(
-            [partial(self._rm_file, name, **kwargs) for name in names if name not in gone],
-            size=batch_size_of(self, batch_size, nofiles=True),
+        """Remove files, then, with `recursive`, the directories, deepest first.
+
+        A class without `_rmdir` gets its directories through `_rm_file`, as from fsspec; where directories are only
+        prefixes, and went with their last file, that they are not there is no error.
+        """
+        kinds = await self._expand_kinds(path, recursive=recursive, maxdepth=maxdepth)
+        directories = await self._directories_among(kinds, batch_size) if recursive else set()
+        await self._in_window(
+            (partial(self._rm_file, name, **kwargs) for name in kinds if name not in directories), batch_size
         )
-        for name in sorted(directories, key=lambda name: name.count("/"), reverse=True):
-            await self._rmdir(name)
+        has_rmdir = not is_default(self, "_rmdir")
+
+        async def remove_directory(name: str) -> None:
+            if has_rmdir:
+                await self._rmdir(name)
+                return
+            try:
+                await self._rm_file(name, **kwargs)
+            except FileNotFoundError:
+                pass
+
+        by_depth: dict[int, list[str]] = {}
+        for name in directories:
+            by_depth.setdefault(name.rstrip("/").count("/"), []).append(name)
+        for depth in sorted(by_depth, reverse=True):
+            await self._in_window((partial(remove_directory, name) for name in sorted(by_depth[depth])), batch_size)
 
     async def _copy(
         self,
@@ -189,10 +200,10 @@ class Bulk:
                 return
             is_directory = isinstance(path2, str) and (path2.endswith("/") or await self._isdir(path2))
             targets = targets_of(sources, path1, path2, is_directory=is_directory)
-        results = await window(
-            [partial(self._cp_file, old, new, **kwargs) for old, new in zip(sources, targets, strict=True)],
-            size=batch_size_of(self, batch_size, nofiles=True),
-            return_exceptions=True,
+        results = await self._in_window(
+            (partial(self._cp_file, old, new, **kwargs) for old, new in zip(sources, targets, strict=True)),
+            batch_size,
+            return_exceptions=on_error != "raise",
         )
         for result in results:
             if isinstance(result, Exception) and not (on_error == "ignore" and isinstance(result, FileNotFoundError)):
@@ -224,9 +235,10 @@ class Bulk:
         await disk.run(make_parents, targets)
         callback.set_size(len(targets))
         get_file = callback.branch_coro(self._get_file)
-        return await window(
-            [partial(get_file, remote, local, **kwargs) for remote, local in zip(sources, targets, strict=True)],
-            size=batch_size_of(self, batch_size, nofiles=False),
+        return await self._in_window(
+            (partial(get_file, remote, local, **kwargs) for remote, local in zip(sources, targets, strict=True)),
+            batch_size,
+            nofiles=False,
             on_done=partial(callback.relative_update, 1),
         )
 
@@ -252,24 +264,86 @@ class Bulk:
             targets = targets_of(sources, lpath, self._strip_protocol(rpath), is_directory=is_directory)
         directories = await disk.run(lambda: {local for local in sources if os.path.isdir(local)})
         pairs = list(zip(sources, targets, strict=True))
-        for local, remote in pairs:
-            if local in directories:
-                await self._makedirs(remote, exist_ok=True)
+        await self._in_window(
+            (partial(self._makedirs, remote, exist_ok=True) for local, remote in pairs if local in directories),
+            batch_size,
+        )
         files = [pair for pair in pairs if pair[0] not in directories]
         callback.set_size(len(files))
         put_file = callback.branch_coro(self._put_file)
-        return await window(
-            [partial(put_file, local, remote, **kwargs) for local, remote in files],
-            size=batch_size_of(self, batch_size, nofiles=False),
+        return await self._in_window(
+            (partial(put_file, local, remote, **kwargs) for local, remote in files),
+            batch_size,
+            nofiles=False,
             on_done=partial(callback.relative_update, 1),
         )
 
     async def _sources(self, given: Any, recursive: bool, maxdepth: int | None) -> list[str]:
-        names: list[str] = await self._expand_path(given, recursive=recursive, maxdepth=maxdepth)
         if isinstance(given, str) and (not recursive or maxdepth is not None):
             # A pattern does not copy the directories that it matches.
-            names = [name for name in names if not (name.endswith("/") or await self._isdir(name))]
+            kinds = await self._expand_kinds(given, recursive=recursive, maxdepth=maxdepth)
+            directories = await self._directories_among(kinds, None)
+            return [name for name in kinds if not name.endswith("/") and name not in directories]
+        names: list[str] = await self._expand_path(given, recursive=recursive, maxdepth=maxdepth)
         return names
+
+    async def _expand_kinds(self, given: Any, *, recursive: bool, maxdepth: int | None) -> dict[str, str | None]:
+        """As `_expand_path`, with the type of each where the listing told it; None where it did not."""
+        patterns = [given] if isinstance(given, str) else given
+        if not recursive or not is_default(self, "_expand_path") or any(has_magic(each) for each in patterns):
+            return dict.fromkeys(await self._expand_path(given, recursive=recursive, maxdepth=maxdepth))
+        kinds: dict[str, str | None] = {}
+        for each in patterns:
+            name = self._strip_protocol(each)
+            found = await self._find(name, maxdepth=maxdepth, withdirs=True, detail=True)
+            kinds.update({below: info.get("type") for below, info in found.items()})
+            if name not in kinds and await self._exists(name):
+                kinds[name] = None
+        if not kinds:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(given))
+        return dict(sorted(kinds.items()))
+
+    async def _directories_among(self, kinds: dict[str, str | None], batch_size: int | None) -> set[str]:
+        unknown = [name for name, kind in kinds.items() if kind is None]
+        answers = await self._in_window((partial(self._isdir, name) for name in unknown), batch_size)
+        known = {name for name, kind in kinds.items() if kind == "directory"}
+        return known | {name for name, is_directory in zip(unknown, answers, strict=True) if is_directory}
+
+
+class Fetch(NamedTuple):
+    """One request of `cat_ranges`, and the indices of the ranges that it answers."""
+
+    path: str
+    start: Any
+    end: Any
+    for_whom: list[int]
+
+
+def joined(fetches: list[Fetch], max_gap: int) -> list[Fetch]:
+    """The same ranges in fewer requests: those of one file that are at most `max_gap` bytes apart are one."""
+    if max_gap < 0:
+        raise ValueError(f"max_gap={max_gap}: ranges cannot be less than 0 bytes apart")
+    by_path: dict[str, list[Fetch]] = {}
+    alone: list[Fetch] = []
+    for fetch in fetches:
+        if fetch.end is None or fetch.end < 0 or (fetch.start or 0) < 0:
+            alone.append(fetch)
+        elif fetch.end > (fetch.start or 0):
+            by_path.setdefault(fetch.path, []).append(fetch)
+    for path, wanted in by_path.items():
+        spans = merge((ByteRange(each.start or 0, each.end) for each in wanted), max_gap=max_gap, max_size=MAX_MERGED)
+        starts = [span.start for span in spans]
+        answered: list[list[int]] = [[] for _ in spans]
+        for each in wanted:
+            answered[bisect_right(starts, each.start or 0) - 1] += each.for_whom
+        alone += [Fetch(path, span.start, span.end, whom) for span, whom in zip(spans, answered, strict=True)]
+    return alone
+
+
+def is_default(fs: Any, name: str) -> bool:
+    """True when the method is the one of the contract: no class below it has its own."""
+    owner = next(cls for cls in type(fs).__mro__ if name in vars(cls))
+    return owner in (AbstractFileSystem, fsspec.asyn.AsyncFileSystem) or bool(vars(owner).get("is_contract", False))
 
 
 def targets_of(sources: list[str], given: Any, target: Any, *, is_directory: bool) -> list[str]:

@@ -26,7 +26,7 @@ from fsspec.callbacks import Callback
 
 from aiovfs.aio import disk
 from aiovfs.fs import failures, paths, quirks
-from aiovfs.fs.bulk import window
+from aiovfs.fs.concurrency import window
 from aiovfs.fs.drivers import Driver, can_write, driver_of, native_move
 from aiovfs.fs.info import Capabilities, Info, Kind
 from aiovfs.fs.readers import FileReader, RangeReader

@@ -30,7 +30,16 @@ from typing import TypeGuard
 
 from aiovfs.errors import AiovfsError, StaleError
 
-__all__ = ["Failure", "classify", "error_for_status", "is_missing_bucket", "is_past_end", "is_retryable", "translate"]
+__all__ = [
+    "Failure",
+    "classify",
+    "error_for_status",
+    "is_missing_bucket",
+    "is_past_end",
+    "is_push_back",
+    "is_retryable",
+    "translate",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,20 @@ BY_CODE = {
     "XMinioStorageFull": Failure(errno.ENOSPC),
 }
 """Error codes of S3 and of the services that speak its protocol."""
+
+_PUSH_BACK_CODES = frozenset(
+    {
+        "RequestLimitExceeded",
+        "ServerBusy",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "429",
+        "503",
+    }
+)
 
 BY_CLASS = {
     "aiohttp.ClientConnectionError": _LOST,
@@ -257,6 +280,20 @@ def is_past_end(exc: BaseException) -> bool:
         for each in _chain(exc)
         for code, status in (_service_code(each), _words_code(each), (None, _status(each)))
     )
+
+
+def is_push_back(exc: BaseException) -> bool:
+    """Whether the server refused because it is asked too much at once: it did nothing, and wants fewer requests."""
+    return any(
+        code in _PUSH_BACK_CODES or status in (429, 503)
+        for each in _chain(exc)
+        for code, status in (_service_code(each), _push_back_words(each), (None, _status(each)))
+    )
+
+
+def _push_back_words(exc: BaseException) -> tuple[str | None, int | None]:
+    """By the message, for clients that keep the answer nowhere else."""
+    return _words_code(exc) if next(_class_names(exc), "").startswith("obstore.") else (None, None)
 
 
 def is_missing_bucket(exc: BaseException) -> bool:

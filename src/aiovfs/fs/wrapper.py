@@ -136,7 +136,11 @@ class AsyncFileSystemWrapper(AsyncFileSystem):
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         await self._call("get_file", rpath, lpath, callback=callback, **kwargs)
 
-    async def _put_file(self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
+    async def _put_file(
+        self, lpath: Any, rpath: str, mode: str = "overwrite", callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+    ) -> None:
+        if mode != "overwrite":
+            kwargs["mode"] = mode  # not every synchronous class knows modes
         await self._call("put_file", lpath, rpath, callback=callback, **kwargs)
 
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
