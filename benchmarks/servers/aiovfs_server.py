@@ -1,4 +1,7 @@
-"""The name space served by aiovfs: `python -m benchmarks.servers.aiovfs_server MOUNTPOINT asyncio|uvloop|trio`."""
+"""The name space served by aiovfs: `python -m benchmarks.servers.aiovfs_server MOUNTPOINT asyncio|uvloop|trio`.
+
+Options of the session may follow, as `name=yes` or `name=no`.
+"""
 
 from __future__ import annotations
 
@@ -112,15 +115,16 @@ class Handlers(fuse.Operations):
         return fuse.Statfs()
 
 
-def main(mountpoint: str, loop: str) -> None:
+def main(mountpoint: str, loop: str, *settings: str) -> None:
     """Serve until somebody unmounts."""
     options: dict[str, Any] = {"use_uvloop": True} if loop == "uvloop" else {}
+    chosen = {name: value == "yes" for name, _, value in (setting.partition("=") for setting in settings)}
 
     async def serve() -> None:
-        await fuse.serve(Handlers(), mountpoint, fsname="benchmark")
+        await fuse.serve(Handlers(), mountpoint, fsname="benchmark", **chosen)
 
     anyio.run(serve, backend="trio" if loop == "trio" else "asyncio", backend_options=options)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

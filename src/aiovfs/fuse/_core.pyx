@@ -40,6 +40,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy, memset
 
 from aiovfs.fuse.protocol._fastcodec cimport decode_message
+from aiovfs.fuse._packed cimport Packed
 from aiovfs.fuse._replies cimport Attributes, DirEntry, Entry, Opened
 
 from aiovfs.fuse import dispatch, drain, packers
@@ -700,6 +701,8 @@ cdef class Core:
         cdef size_t size = 0
         cdef PyObject *entry = NULL
         cdef int was_taken
+        if PyObject_TypeCheck(<PyObject *>value, <PyTypeObject *>Packed):
+            return self.answer_packed(unique, request, <Packed>value)
         if place.kind == NOTHING:
             if value is None:
                 size = sizeof(OutHeader)
@@ -757,6 +760,19 @@ cdef class Core:
                     self.operations.inodes.add_lookup(nodeid)
             else:
                 self.dispatcher.count_lookup(value, 0)
+        return 0
+
+    cdef int answer_packed(self, uint64_t unique, object request, Packed value) except -1:
+        cdef Small reply
+        if value.error:
+            return self.send_error(unique, value.error, request)
+        if value.size > sizeof(Body):
+            return self.send_data(unique, value.data, value.size, request)
+        reply.header.len = sizeof(OutHeader) + value.size
+        reply.header.error = 0
+        reply.header.unique = unique
+        memcpy(&reply.body, value.data, value.size)
+        self.sent(write(self.fd, &reply, reply.header.len), request)
         return 0
 
     cdef int answer_by_python(self, Place *place, object request, object value) except -1:

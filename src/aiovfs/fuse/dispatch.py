@@ -24,6 +24,7 @@ from aiovfs.fuse.backing import Backings
 from aiovfs.fuse.handlers import Operations
 from aiovfs.fuse.options import Settings, parse_options
 from aiovfs.fuse.overrides import Overrides
+from aiovfs.fuse.packed import Packed, errno_of
 from aiovfs.fuse.packers import ENTRY, HEADER, PACKERS, Pack, Reply, entry_fields, pack_copied_64, pack_error
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.fuse.protocol.dirents import DirentBuffer
@@ -161,6 +162,11 @@ class Dispatcher:
 
         A listing is made while it is packed: what its iterator raises is answered as if the handler had raised it.
         """
+        if isinstance(value, Packed):
+            if number := errno_of(value):
+                return pack_error(request.unique, number)
+            body = memoryview(value)
+            return (HEADER.pack(16 + len(body), 0, request.unique), body)
         try:
             return route.pack(request, value)
         except OSError as exc:

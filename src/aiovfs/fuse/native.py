@@ -12,12 +12,12 @@ from types import ModuleType
 __all__ = ["load"]
 
 
-def load(name: str) -> tuple[ModuleType | None, str]:
-    """The extension module `name` of this package, or None; and why."""
+def load(name: str, package: str = "aiovfs.fuse") -> tuple[ModuleType | None, str]:
+    """The extension module `name` of a package, or None; and why."""
     if os.environ.get("AIOVFS_PURE") == "1":
         return None, "AIOVFS_PURE=1 chooses Python"
     try:
-        module = importlib.import_module(f"aiovfs.fuse.{name}")
+        module = importlib.import_module(f"{package}.{name}")
     except ImportError as error:
         return None, f"the extension cannot be loaded: {error}"
     return module, f"loaded from {module.__file__}"

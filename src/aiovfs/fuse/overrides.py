@@ -79,6 +79,16 @@ class Overrides:
             changed[opcode] = route._replace(pack=pack, handler=handler)
         return changed
 
+    @property
+    def changes_replies(self) -> bool:
+        """Is anything changed in what handlers return? Then they must return our own values, and nothing packed."""
+        names = ATTRIBUTES | ENTRIES | CREATED | LISTINGS | {"open", "opendir"}
+        return (
+            self._auto_cache
+            or bool(self._negative_timeout)
+            or any(self._pack_for(name, pack_nothing) is not pack_nothing for name in names)
+        )
+
     @staticmethod
     def _drop(routes: dict[int, Route], *names: str) -> None:
         for name in names:

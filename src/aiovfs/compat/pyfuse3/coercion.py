@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar, overload
 
-__all__ = ["I32", "I64", "U32", "U64", "Field", "Range", "flag", "integer", "number", "to_integer"]
+__all__ = ["I32", "I64", "TIME", "U32", "U64", "Field", "Range", "flag", "integer", "number", "to_integer", "to_number"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,9 @@ I32: Final = Range("a signed 32-bit integer", -(1 << 31), (1 << 31) - 1)
 U32: Final = Range("an unsigned 32-bit integer", 0, (1 << 32) - 1)
 I64: Final = Range("a signed 64-bit integer", -(1 << 63), (1 << 63) - 1)
 U64: Final = Range("an unsigned 64-bit integer", 0, (1 << 64) - 1)
+TIME: Final = Range(
+    "a time in nanoseconds with 64 bits of seconds", -(1 << 63) * 10**9, ((1 << 63) - 1) * 10**9 + 10**9 - 1
+)
 
 
 class Field(Generic[T]):
@@ -66,15 +69,18 @@ def integer(slot: str, kind: Range) -> Field[int]:
     return property(operator.attrgetter(slot), assign)  # type: ignore[return-value]
 
 
+def to_number(value: Any) -> float:
+    """`value` as a C double: anything with `__float__` or `__index__` is asked, text is refused."""
+    if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):
+        raise TypeError(f"a number is required, got {value!r} ({type(value).__name__})")
+    return float(value)
+
+
 def number(slot: str) -> Field[float]:
     """A property over `slot` that holds a float."""
 
     def assign(self: object, value: Any) -> None:
-        if type(value) is not float:
-            if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):
-                raise TypeError(f"a number is required, got {value!r} ({type(value).__name__})")
-            value = float(value)
-        setattr(self, slot, value)
+        setattr(self, slot, value if type(value) is float else to_number(value))
 
     return property(operator.attrgetter(slot), assign)  # type: ignore[return-value]
 

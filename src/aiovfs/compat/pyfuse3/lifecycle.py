@@ -21,6 +21,7 @@ from aiovfs.errors import MountError, OptionError
 from aiovfs.fuse import mountpoint as mountpoints
 from aiovfs.fuse.device import DeviceGone
 from aiovfs.fuse.options import parse_options
+from aiovfs.fuse.overrides import Overrides
 
 __all__ = ["close", "default_options", "init", "main", "terminate"]
 
@@ -98,15 +99,21 @@ async def serve(mounted: Mounted, max_tasks: int) -> None:
         failures.append(exc)
         scope.cancel()
 
-    adapter = Adapter(mounted.operations, failed=failed, wake_poll=notifications.make_waker(mounted))
     options: dict[str, Any] = {
         "max_tasks": max_tasks,
         "export_support": bool(mounted.operations.supports_dot_lookup),
         "writeback_cache": bool(mounted.operations.enable_writeback_cache),
         "posix_acl": bool(mounted.operations.enable_acl),
+        **mounted.options,
     }
+    adapter = Adapter(
+        mounted.operations,
+        failed=failed,
+        wake_poll=notifications.make_waker(mounted),
+        uses_native=not Overrides(parse_options(options)).changes_replies,
+    )
     try:
-        async with fuse.mount(adapter, f"{DEVICE_DIRECTORY}{mounted.fd}", **{**options, **mounted.options}) as session:
+        async with fuse.mount(adapter, f"{DEVICE_DIRECTORY}{mounted.fd}", **options) as session:
             mounted.began(session)
             try:
                 with scope:

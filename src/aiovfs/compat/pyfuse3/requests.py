@@ -1,6 +1,8 @@
 """What handlers are called with, beside plain numbers and bytes.
 
 `RequestContext` and `SetattrFields` belong to one request: they are read-only and refuse to be copied or pickled.
+
+`_fast` has all but `PollHandle` in C, and takes the place of what is here where it was built.
 """
 
 from __future__ import annotations
@@ -8,11 +10,11 @@ from __future__ import annotations
 import operator
 import pickle
 from collections.abc import Callable
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 from aiovfs import fuse
 from aiovfs.compat.pyfuse3.coercion import U64, to_integer
-from aiovfs.compat.pyfuse3.values import EntryAttributes
+from aiovfs.compat.pyfuse3.values import NATIVE, EntryAttributes
 from aiovfs.fuse.protocol.structs import Dirent, EntryOut
 
 __all__ = [
@@ -20,20 +22,23 @@ __all__ = [
     "ReaddirToken",
     "RequestContext",
     "SetattrFields",
+    "listing_of",
     "make_context",
     "make_fields",
     "make_poll_handle",
     "make_token",
     "readdir_reply",
+    "to_attributes",
+    "to_entry",
 ]
 
 ENTRY_SIZE = EntryOut.__layout__.size
 DIRENT_SIZE = Dirent.__layout__.size
-ALL_FIELDS = operator.attrgetter(
-    *("ino", "mode", "size", "blocks", "nlink", "uid", "gid", "rdev", "blksize"),
-    *("atime_ns", "mtime_ns", "ctime_ns", "birthtime_ns", "flags", "timeout"),
-)
-"""In the order of the arguments of `fuse.Attributes`."""
+ENTRY = EntryOut.__layout__.struct
+DIRENT = Dirent.__layout__.struct
+NANOSECONDS = 1_000_000_000
+LARGEST_32 = (1 << 32) - 1
+LARGEST_64 = (1 << 64) - 1
 
 
 def _read_only(slot: str) -> Any:
@@ -131,11 +136,44 @@ def make_fields(**updates: bool) -> SetattrFields:
     return fields
 
 
-def make_token(room: int) -> tuple[ReaddirToken, list[fuse.DirEntry]]:
-    """A token for a listing of at most `room` bytes on the wire, and the list that its entries go to."""
+def make_token(room: int) -> ReaddirToken:
+    """A token for a listing of at most `room` bytes on the wire."""
     token = ReaddirToken()
     token._room = room
-    return token, token._entries
+    return token
+
+
+def listing_of(token: ReaddirToken) -> list[fuse.DirEntry]:
+    """What was added to a listing. Nothing can be added afterwards."""
+    token._room = 0
+    return token._entries
+
+
+def to_attributes(attr: EntryAttributes) -> fuse.Attributes:
+    """In our own form; numbers that are wider than the kernel's lose their upper half, as in C."""
+    if not isinstance(attr, EntryAttributes):
+        raise TypeError(f"Cannot convert {type(attr).__name__} to {EntryAttributes.__module__}.EntryAttributes")
+    return fuse.Attributes(
+        ino=attr.st_ino,
+        mode=attr.st_mode,
+        size=attr.st_size & LARGEST_64,
+        blocks=attr.st_blocks & LARGEST_64,
+        nlink=attr.st_nlink & LARGEST_32,
+        uid=attr.st_uid,
+        gid=attr.st_gid,
+        rdev=attr.st_rdev & LARGEST_32,
+        blksize=attr.st_blksize & LARGEST_32,
+        atime_ns=attr.st_atime_ns,
+        mtime_ns=attr.st_mtime_ns,
+        ctime_ns=attr.st_ctime_ns,
+        timeout=attr.attr_timeout,
+    )
+
+
+def to_entry(attr: EntryAttributes) -> fuse.Entry:
+    """In our own form, as the answer to a lookup."""
+    attributes = to_attributes(attr)
+    return fuse.Entry(fuse.NodeId(attr.st_ino), attributes, attr.generation, attr.entry_timeout)
 
 
 def make_poll_handle(notify: Callable[[], None]) -> PollHandle:
@@ -155,13 +193,47 @@ def readdir_reply(token: ReaddirToken, name: bytes, attr: EntryAttributes, next_
         raise TypeError(f"Cannot convert {type(token).__name__} to {ReaddirToken.__module__}.ReaddirToken")
     if not isinstance(name, bytes):
         raise TypeError(f"expected bytes, got {name!r} ({type(name).__name__})")
-    if not isinstance(attr, EntryAttributes):
-        raise TypeError(f"Cannot convert {type(attr).__name__} to {EntryAttributes.__module__}.EntryAttributes")
+    entry = to_entry(attr)
     offset = to_integer(next_id, U64)
     room = token._room - ENTRY_SIZE - ((DIRENT_SIZE + len(name) + 7) & ~7)
     if room < 0:
         return False
     token._room = room
-    entry = fuse.Entry(attr.ino, fuse.Attributes(*ALL_FIELDS(attr)), attr._generation, attr._entry_timeout)
-    token._entries.append(fuse.DirEntry(name, attr.ino, attr.mode, offset, entry))
+    token._entries.append(fuse.DirEntry(name, attr.st_ino, attr.st_mode, offset, entry))
     return True
+
+
+def packed_listing_of(token: ReaddirToken) -> list[fuse.DirEntry]:
+    """`listing_of` for tokens in C: out of the bytes again, for those who change entries before they are sent."""
+    given = NATIVE.close_listing(token)  # type: ignore[union-attr]
+    if isinstance(given, list):
+        return given
+    wire, at = memoryview(given), 0
+    entries: list[fuse.DirEntry] = []
+    while at < len(wire):
+        nodeid, generation, *valid, ino, size, blocks = ENTRY.unpack_from(wire, at)[:9]
+        *times, mode, nlink, uid, gid, rdev, blksize, _ = ENTRY.unpack_from(wire, at)[9:]
+        attributes = fuse.Attributes(ino, mode, size, blocks, nlink, uid, gid, rdev, blksize)
+        attributes.timeout = valid[1] + valid[3] / NANOSECONDS
+        atime, mtime, ctime = (second - (1 << 64) if second >> 63 else second for second in times[:3])
+        attributes.atime_ns = atime * NANOSECONDS + times[3]
+        attributes.mtime_ns = mtime * NANOSECONDS + times[4]
+        attributes.ctime_ns = ctime * NANOSECONDS + times[5]
+        entry = fuse.Entry(nodeid, attributes, generation, valid[0] + valid[2] / NANOSECONDS)
+        at += ENTRY_SIZE
+        _, offset, length, _ = DIRENT.unpack_from(wire, at)
+        name = bytes(wire[at + DIRENT_SIZE : at + DIRENT_SIZE + length])
+        at += (DIRENT_SIZE + length + 7) & ~7
+        entries.append(fuse.DirEntry(name, ino, mode, offset, entry))
+    return entries
+
+
+PYTHON: dict[str, Any] = {
+    name: globals()[name]
+    for name in ("ReaddirToken", "RequestContext", "SetattrFields", "make_context", "make_fields", "make_token")
+}
+
+if not TYPE_CHECKING and NATIVE is not None:
+    ReaddirToken, RequestContext, SetattrFields = NATIVE.ReaddirToken, NATIVE.RequestContext, NATIVE.SetattrFields
+    make_context, make_fields, make_token = NATIVE.make_context, NATIVE.make_fields, NATIVE.make_token
+    readdir_reply, listing_of = NATIVE.readdir_reply, packed_listing_of

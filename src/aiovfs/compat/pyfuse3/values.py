@@ -1,7 +1,7 @@
 """What handlers return: `EntryAttributes`, `FileInfo`, `StatvfsData`, and the error they raise, `FUSEError`.
 
-An `EntryAttributes` *is* an `aiovfs.fuse.Attributes`: its properties are other names for the same slots, so a reply
-made of one is packed without being copied first.
+`_fast` has all but `StatvfsData` in C, and takes the place of the classes here where it was built; `PYTHON` keeps the
+latter.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import copyreg
 import os
 import stat
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from aiovfs import fuse
-from aiovfs.compat.pyfuse3.coercion import I32, I64, U32, U64, Range, flag, integer, number, to_integer
+from aiovfs.compat.pyfuse3.coercion import I32, I64, TIME, U32, U64, flag, integer, number, to_integer
+from aiovfs.fuse.native import load
 
 __all__ = ["EntryAttributes", "FUSEError", "FileInfo", "StatvfsData"]
-
-TIME = Range("a time in nanoseconds with 64 bits of seconds", -(1 << 63) * 10**9, ((1 << 63) - 1) * 10**9 + 10**9 - 1)
 
 
 class FUSEError(Exception):
@@ -46,39 +44,54 @@ class FUSEError(Exception):
         return f"FUSEError({self.errno})"
 
 
-class EntryAttributes(fuse.Attributes):
+class EntryAttributes:
     """The attributes of a node, and for how many seconds the kernel may trust them and the name.
 
     `st_ino` is the inode number that users see and the one that the kernel asks with; 0 in the answer to a lookup
     means that there is no such name, to be remembered for `entry_timeout`. Values are converted when they are assigned.
     """
 
-    __slots__ = ("_entry_timeout", "_generation")
-    _entry_timeout: float
-    _generation: int
+    __slots__ = (
+        "_atime_ns",
+        "_attr_timeout",
+        "_blksize",
+        "_blocks",
+        "_ctime_ns",
+        "_entry_timeout",
+        "_generation",
+        "_gid",
+        "_ino",
+        "_mode",
+        "_mtime_ns",
+        "_nlink",
+        "_rdev",
+        "_size",
+        "_uid",
+    )
 
-    st_ino = integer("ino", U64)
+    st_ino = integer("_ino", U64)
     generation = integer("_generation", U64)
     entry_timeout = number("_entry_timeout")
-    attr_timeout = number("timeout")
-    st_mode = integer("mode", U32)
-    st_nlink = integer("nlink", U64)
-    st_uid = integer("uid", U32)
-    st_gid = integer("gid", U32)
-    st_rdev = integer("rdev", U64)
-    st_size = integer("size", I64)
-    st_blksize = integer("blksize", I64)
-    st_blocks = integer("blocks", I64)
-    st_atime_ns = integer("atime_ns", TIME)
-    st_mtime_ns = integer("mtime_ns", TIME)
-    st_ctime_ns = integer("ctime_ns", TIME)
+    attr_timeout = number("_attr_timeout")
+    st_mode = integer("_mode", U32)
+    st_nlink = integer("_nlink", U64)
+    st_uid = integer("_uid", U32)
+    st_gid = integer("_gid", U32)
+    st_rdev = integer("_rdev", U64)
+    st_size = integer("_size", I64)
+    st_blksize = integer("_blksize", I64)
+    st_blocks = integer("_blocks", I64)
+    st_atime_ns = integer("_atime_ns", TIME)
+    st_mtime_ns = integer("_mtime_ns", TIME)
+    st_ctime_ns = integer("_ctime_ns", TIME)
 
     # Defaults are set here and extra arguments ignored, so that a subclass need not call `__init__`.
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
-        fuse.Attributes.__init__(self, 0, stat.S_IFREG, blocks=0, timeout=300.0)
-        self._generation = 0
-        self._entry_timeout = 300.0
+        for name in ATTRIBUTE_NAMES:
+            setattr(self, name, 0)
+        self.st_mode, self.st_nlink, self.st_blksize = stat.S_IFREG, 1, 4096
+        self.entry_timeout = self.attr_timeout = 300.0
         return self
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -93,11 +106,6 @@ class EntryAttributes(fuse.Attributes):
     def st_birthtime_ns(self, value: int) -> None:
         pass
 
-    __eq__ = object.__eq__
-    __ne__ = object.__ne__
-    __hash__ = object.__hash__  # type: ignore[assignment]
-    __repr__ = object.__repr__
-
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ATTRIBUTE_NAMES}
 
@@ -106,7 +114,14 @@ class EntryAttributes(fuse.Attributes):
             setattr(self, name, value)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        if type(self) is PYTHON["EntryAttributes"]:
+            return rebuild, ("EntryAttributes",), self.__getstate__()
         return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
+
+
+def rebuild(name: str) -> Any:
+    """Unpickle: by the name of the class, so that it may be read with native code and without."""
+    return globals()[name]()
 
 
 ATTRIBUTE_NAMES = (
@@ -208,3 +223,9 @@ STATVFS_NAMES = (
     "f_favail",
     "f_namemax",
 )
+
+PYTHON: dict[str, type] = {cls.__name__: cls for cls in (EntryAttributes, FileInfo, FUSEError)}
+NATIVE, REASON = load("_fast", __package__)
+
+if not TYPE_CHECKING and NATIVE is not None:
+    EntryAttributes, FileInfo, FUSEError = NATIVE.EntryAttributes, NATIVE.FileInfo, NATIVE.FUSEError
