@@ -41,6 +41,7 @@ class Bulk:
     _strip_protocol: Any
     _expand_path: Any
     _isdir: Any
+    _size: Any
     _cat_file: Any
     _pipe_file: Any
     _get_file: Any
@@ -137,6 +138,12 @@ class Bulk:
                         memoryview(content)[start - fetch.start : max(start, wanted[index][2]) - fetch.start]
                     )
         return results
+
+    async def _sizes(self, paths: list[str], batch_size: int | None = None) -> list[Any]:
+        """The size of each path, in order."""
+        return await window(
+            [partial(self._size, path) for path in paths], size=batch_size_of(self, batch_size, nofiles=True)
+        )
 
     async def _pipe(self, path: Any, value: Any = None, batch_size: int | None = None, **kwargs: Any) -> None:
         """Write one file, or each of a mapping."""

@@ -22,7 +22,18 @@ from __future__ import annotations
 
 import pytest
 
-GROUPS = ("backend", "cancellation", "concurrency", "failing", "files", "looking", "loops", "reading", "transfers", "writing")
+GROUPS = (
+    "backend",
+    "cancellation",
+    "concurrency",
+    "failing",
+    "files",
+    "looking",
+    "loops",
+    "reading",
+    "transfers",
+    "writing",
+)
 
 pytest.register_assert_rewrite(*(f"{__name__}.{group}" for group in GROUPS))
 

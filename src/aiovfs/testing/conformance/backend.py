@@ -20,7 +20,7 @@ import dataclasses
 import itertools
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -69,7 +69,7 @@ class Capabilities:
     async_seek: Yes = True
     """Files of `open_async` have a position that `seek` changes."""
     text: Yes = True
-    """`open_async` opens text files, and compressed ones."""
+    """`open_async` opens text files and compressed ones, and a closed compressed file leaves nothing open."""
     sync_open: Yes = True
     """`open` opens files for synchronous callers."""
     atomic_writes: Yes = True
@@ -182,15 +182,15 @@ class Backend:
         return root
 
     @pytest.fixture
-    def sync_fs(self, make_fs: MakeFS) -> Iterator[Any]:
+    def sync_fs(self, make_fs: MakeFS) -> Any:
         """A synchronous instance."""
-        yield make_fs(asynchronous=False)
+        return make_fs(asynchronous=False)
 
     def names(self, fs: Any, root: str, found: Any) -> list[str]:
         """Names of a listing, below `root`, sorted. What is not below it is left whole, to be seen."""
         top = str(fs._strip_protocol(root)).rstrip("/") + "/"
         texts = [str(each["name"] if isinstance(each, Mapping) else each).rstrip("/") for each in found]
-        return sorted(text[len(top) :] if text.startswith(top) else text for text in texts)
+        return sorted(text.removeprefix(top) for text in texts)
 
 
 def open_files(directory: str) -> list[str]:

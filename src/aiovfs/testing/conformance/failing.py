@@ -24,12 +24,16 @@ REFUSALS = (OSError, NotImplementedError)
 
 
 @contextlib.contextmanager
-def failing(fs: Any, error: Exception, *methods: str, at: Callable[[str], bool] = lambda path: True) -> Iterator[None]:
-    """Make coroutine methods of one instance fail for the paths that `at` says yes to."""
+def failing(
+    fs: Any, error: Exception, *methods: str, at: Callable[[str], bool] = lambda path: True
+) -> Iterator[list[str]]:
+    """Make coroutine methods of one instance fail for the paths that `at` says yes to; yields the failed calls."""
+    failed: list[str] = []
 
     def put_before(real: Any) -> Any:
         async def call(path: Any, *args: Any, **kwargs: Any) -> Any:
             if at(str(path).rstrip("/")):
+                failed.append(str(path))
                 raise error
             return await real(path, *args, **kwargs)
 
@@ -38,7 +42,7 @@ def failing(fs: Any, error: Exception, *methods: str, at: Callable[[str], bool] 
     for method in methods:
         setattr(fs, method, put_before(getattr(fs, method)))
     try:
-        yield
+        yield failed
     finally:
         for method in methods:
             delattr(fs, method)
@@ -50,10 +54,14 @@ class ErrorTests(Backend):
     @pytest.mark.parametrize("error", TRANSIENT)
     async def test_a_failure_to_look_is_not_an_absence(self, fs: Any, tree: str, error: Exception) -> None:
         self.need("honest_errors")
-        with failing(fs, error, "_info", "_ls"):
+        with failing(fs, error, "_info", "_ls") as failed:
             for call in (fs._exists, fs._isfile, fs._isdir, fs._size):
-                with pytest.raises(type(error)):
+                failed.clear()
+                try:
                     await call(f"{tree}/a.txt")
+                except type(error):
+                    continue
+                assert failed == []  # it asked in a way of its own
         assert await fs._exists(f"{tree}/a.txt")
 
     @pytest.mark.parametrize("error", TRANSIENT)
@@ -82,9 +90,21 @@ class ErrorTests(Backend):
                 await fs._get(f"{tree}/dir", str(tmp_path / "local"), recursive=True)
             with pytest.raises(type(error)):
                 await fs._copy(f"{tree}/dir", f"{tree}/copy", recursive=True)
-            with pytest.raises(type(error)):
-                await fs._rm(f"{tree}/dir", recursive=True)
         assert await fs._cat_file(f"{tree}/dir/sub/three") == b"333"
+
+    @pytest.mark.parametrize("error", TRANSIENT[:2])
+    async def test_a_tree_that_cannot_be_read_is_not_removed_in_part_without_an_error(
+        self, fs: Any, tree: str, error: Exception
+    ) -> None:
+        self.need("honest_errors", "listing", "write")
+        with failing(fs, error, "_ls", at=lambda path: path.endswith("/dir/sub")) as failed:
+            try:
+                await fs._rm(f"{tree}/dir", recursive=True)
+            except type(error):
+                pass
+            else:
+                assert failed == []  # it knows a way of its own
+        assert await fs._exists(f"{tree}/dir/sub/three") is bool(failed)
 
     @pytest.mark.parametrize("error", TRANSIENT[:2])
     async def test_one_file_that_fails_is_told_by_its_name_and_the_others_are_given(
@@ -164,8 +184,12 @@ class ErrorTests(Backend):
 
     async def test_a_writer_that_fails_leaves_what_was_there(self, fs: Any, tree: str) -> None:
         self.need("write", "open_async", "open_async_write", "atomic_files")
-        with pytest.raises(ZeroDivisionError):
+
+        async def write_half() -> None:
             async with await fs.open_async(f"{tree}/a.txt", "wb") as file:
                 await file.write(b"half")
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await write_half()
         assert await fs._cat_file(f"{tree}/a.txt") == b"alpha"

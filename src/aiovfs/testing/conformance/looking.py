@@ -196,10 +196,10 @@ class FindingTests(Backend):
 
     async def test_walk_tells_details(self, fs: Any, tree: str) -> None:
         self.need("listing")
-        async for _, directories, files in fs._walk(tree, detail=True):
-            assert directories["dir"]["type"] == "directory"
-            assert files["b.bin"]["size"] == len(BINARY)
-            break
+        found = [item async for item in fs._walk(tree, detail=True, maxdepth=1)]
+        _, directories, files = found[0]
+        assert directories["dir"]["type"] == "directory"
+        assert files["b.bin"]["size"] == len(BINARY)
 
     async def test_find_names_every_file_and_no_directory(self, fs: Any, tree: str) -> None:
         self.need("listing")

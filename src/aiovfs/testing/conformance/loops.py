@@ -118,12 +118,12 @@ class LoopTests(Backend):
         sync_fs._info = forever
         try:
             with pytest.raises(TimeoutError):
-                sync_fs.exists(f"{root}/file", timeout=0.3)
+                sync_fs.isfile(f"{root}/file", timeout=0.3)
             assert not begun.is_set() or ended.wait(30)
         finally:
             del sync_fs._info
         self._run(self.loops[0], self._use, make_fs, root, "file")
-        assert sync_fs.exists(f"{root}/file")
+        assert sync_fs.isfile(f"{root}/file")
 
     def test_a_forked_child_uses_what_it_inherited(self, make_fs: MakeFS, sync_fs: Any, root: str) -> None:
         self.need("fork_safe")
@@ -227,5 +227,3 @@ def in_fork(func: Any) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-

@@ -104,9 +104,8 @@ class ReadingTests(Backend):
             await fs._cat_ranges([f"{tree}/a.txt", f"{tree}/absent"], [0, 0], [2, 2], on_error="raise")
 
     async def test_cat_ranges_refuses_lists_that_do_not_match(self, fs: Any, tree: str) -> None:
-        with pytest.raises(ValueError, match=r""):
+        with pytest.raises(ValueError, match=r"\w"):
             await fs._cat_ranges([f"{tree}/a.txt"] * 2, [0, 0, 0], [1, 1])
 
-    async def test_cat_of_nothing_is_nothing(self, fs: Any, tree: str) -> None:
+    async def test_no_ranges_are_no_results(self, fs: Any, tree: str) -> None:
         assert await fs._cat_ranges([], [], []) == []
-        assert await fs._cat([]) == {}

@@ -26,7 +26,7 @@ MAX_ROUNDS = 48
 
 
 async def at_every_await(work: Work) -> AsyncIterator[bool]:
-    """Cancel `work()` at await 1, 2, 3, …; yields whether it was cancelled, after each. Ends when it came to its end."""
+    """Cancel `work()` at await 1, 2, 3, …; yields whether it was cancelled, after each. Ends when it was not."""
     step = 1
     for _ in range(MAX_ROUNDS):
         waits = 0

@@ -7,7 +7,6 @@ name ends with a slash, `recursive`, `maxdepth` and patterns decide where files 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -136,7 +135,7 @@ class TransferTests(Backend):
             found = {name: await fs._cat_file(f"{root}/target/{name}") for name in names}
         found.pop("dummy")
         assert sorted(found) == sorted(rule.expected)
-        if rule.expected and rule.title not in ("list to a list",) and not rule.title.startswith("file to a name"):
+        if rule.expected and rule.title != "list to a list" and not rule.title.startswith("file to a name"):
             assert found == {name: CONTENT[name.rpartition("/")[2]] for name in rule.expected}
 
     async def test_a_file_survives_the_way_there_and_back(self, fs: Any, root: str, tmp_path: Path) -> None:
@@ -156,9 +155,7 @@ class TransferTests(Backend):
         await fs._get_file(f"{root}/file", str(tmp_path / "back"))
         assert (tmp_path / "back").read_bytes() == b""
 
-    async def test_progress_is_told_for_each_file_and_for_their_bytes(
-        self, fs: Any, tree: str, tmp_path: Path
-    ) -> None:
+    async def test_progress_is_told_for_each_file_and_for_their_bytes(self, fs: Any, tree: str, tmp_path: Path) -> None:
         from fsspec.callbacks import Callback
 
         callback = Callback()
@@ -173,7 +170,7 @@ class TransferTests(Backend):
     ) -> None:
         with pytest.raises(FileNotFoundError):
             await fs._get_file(f"{tree}/absent", str(tmp_path / "back"))
-        assert not os.path.exists(tmp_path / "back")
+        assert not (tmp_path / "back").exists()
 
     async def test_putting_what_is_not_there_is_an_error_and_makes_no_file(
         self, fs: Any, tree: str, tmp_path: Path
