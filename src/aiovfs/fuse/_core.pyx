@@ -499,6 +499,7 @@ cdef class Core:
     cdef bint is_tracing
     cdef bint forgets_nothing
     cdef int fd
+    cdef int64_t spin_ns
     cdef readonly uint64_t requests
     cdef readonly uint64_t by_python
     cdef readonly uint64_t unusual
@@ -519,6 +520,7 @@ cdef class Core:
         self.forgets_nothing = not dispatch.is_overridden(self.operations, "forget")
         self.kept = []
         self.fd = -1
+        self.spin_ns = <int64_t>(session_drain.spin_s * NANOSECONDS)
         for opcode in BY_OPCODE:
             if opcode < OPCODES:
                 self.place(opcode, BY_OPCODE[opcode], session_drain.routes.get(opcode))
@@ -571,14 +573,16 @@ cdef class Core:
                 self.yields += 1
                 sched_yield()
                 has_yielded = True
-            length = self.receive()
-            if length == 0:
-                if has_yielded:
-                    return None, True
+            length = self.receive(False)
+            if length == 0 and not has_yielded:
                 self.yields += 1
                 sched_yield()
                 has_yielded = True
                 continue
+            if length == 0 and self.spin_ns:
+                length = self.receive(True)
+            if length == 0:
+                return None, True
             yields_first = has_yielded
             has_yielded = False
             waiting = self.serve(length)
@@ -603,20 +607,23 @@ cdef class Core:
             self.buffer = buffer
         return 0
 
-    cdef Py_ssize_t receive(self) except -1:
-        # Read one request: its length, or 0 when there is none.
+    cdef Py_ssize_t receive(self, bint spins) except -1:
+        # Read one request: its length, or 0 when there is none; `spins`: none has come for `spin_ns`.
         cdef Py_ssize_t length
-        cdef int number
+        cdef int number = 0
         self.refresh()
         while True:
             self.reads += 1
-            length = read(self.fd, self.message, self.message_size)
+            if spins:
+                length = self.look_for_long(&number)
+            else:
+                length = read(self.fd, self.message, self.message_size)
+                number = errno
             if length > 0:
                 self.requests += 1
                 return length
             if length == 0:
                 raise DeviceGone("end of file")
-            number = errno
             if number == EAGAIN:
                 return 0
             if number == ENOENT or number == EINTR:
@@ -624,6 +631,22 @@ cdef class Core:
             if number in (ENODEV, ECONNABORTED, ENOTCONN, ECONNRESET, EBADF):
                 raise DeviceGone(os.strerror(number))
             raise OSError(number, os.strerror(number))
+
+    cdef Py_ssize_t look_for_long(self, int *number) noexcept:
+        # Without the GIL: other threads of the process may compute while we look.
+        cdef Py_ssize_t length
+        cdef int fd = self.fd
+        cdef unsigned char *message = self.message
+        cdef size_t size = self.message_size
+        cdef int64_t end = now() + self.spin_ns
+        with nogil:
+            while True:
+                sched_yield()
+                length = read(fd, message, size)
+                number[0] = errno
+                if length >= 0 or number[0] != EAGAIN or now() >= end:
+                    break
+        return length
 
     cdef object serve(self, Py_ssize_t length):
         # Serve the request in the buffer; returns the `Waiting` of a handler that waits, else None.

@@ -27,13 +27,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiovfs.errors import ReplyError
-from aiovfs.fuse.device import Device
 from aiovfs.fuse.packers import Reply, pack_created, pack_opened
 from aiovfs.fuse.protocol import BY_NAME
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.fuse.protocol import structs as s
 from aiovfs.fuse.replies import Entry, Opened
 from aiovfs.fuse.routes import Route
+from aiovfs.fuse.transport import Transport
 
 __all__ = ["Backings"]
 
@@ -53,12 +53,12 @@ class Backings:
     """The files of one session that are open for passthrough, by nodeid, each with the number of its opens."""
 
     def __init__(self) -> None:
-        self._device: Device | None = None
+        self._device: Transport | None = None
         self._opens: dict[int, int] = {}
         self._ids: dict[int, int] = {}
         self._complained: set[int] = set()
 
-    def start(self, device: Device) -> None:
+    def start(self, device: Transport) -> None:
         """The kernel agreed: ids can be had from now on."""
         self._device = device
 

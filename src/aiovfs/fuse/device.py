@@ -1,4 +1,4 @@
-"""`/dev/fuse`: read one request, write one reply. Knows bytes and the descriptor, not what they mean.
+"""`/dev/fuse`, a `Transport`: read one request, write one reply. Knows bytes and the descriptor, not what they mean.
 
 The descriptor is non-blocking: a reader drains until there is nothing left. Reads go into buffers that are used
 again (fresh memory costs 2 µs per page), laid out so that the payload of a WRITE (byte 80) starts at a page boundary.

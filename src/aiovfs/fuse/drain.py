@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import time
 from collections import deque
@@ -23,12 +24,12 @@ import anyio
 
 from aiovfs._loop import is_being_cancelled
 from aiovfs.errors import ProtocolError, ReplyError
-from aiovfs.fuse.device import Device
 from aiovfs.fuse.dispatch import Dispatcher, Reply, Route, pack_error
 from aiovfs.fuse.forgetting import Forgetting
 from aiovfs.fuse.protocol import DECODERS, Decoder, decode
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.fuse.protocol.trace import trace_reply, trace_request
+from aiovfs.fuse.transport import Transport
 
 __all__ = ["REQUESTS_PER_DRAIN", "SECONDS_PER_DRAIN", "WITHOUT_REPLY", "Drain", "Waiting", "is_stray", "release"]
 
@@ -59,7 +60,7 @@ class Drain:
 
     def __init__(
         self,
-        device: Device,
+        device: Transport,
         dispatcher: Dispatcher,
         *,
         max_tasks: int,
@@ -67,6 +68,7 @@ class Drain:
         interrupt: Callable[[int], None],
         notify_reply: Callable[[m.NotifyReply], None],
         forgetting: Forgetting | None = None,
+        spin_s: float = 0.0,
     ) -> None:
         self.device = device
         self.dispatcher = dispatcher
@@ -82,6 +84,7 @@ class Drain:
         self._interrupt = interrupt
         self._notify_reply = notify_reply
         self.forgetting = forgetting
+        self.spin_s = spin_s
         self._unknown_opcodes: set[int] = set()
 
     # Reading
@@ -95,11 +98,13 @@ class Drain:
         """Serve what is there: (the handler that waits, False), or (None, is there nothing left to read).
 
         With one client the next request comes when the client has run: it is worth yielding before the look that
-        would find nothing. `yields_first` remembers whether that was so the last time. Raises `DeviceGone`.
+        would find nothing. `yields_first` remembers whether that was so the last time. With `spin_s`, it looks on
+        for so long before it says that nothing is left. Raises `DeviceGone`.
         """
         read = self.device.read
         has_yielded = False
         yields_first = False
+        idle_until = 0.0
         budget = REQUESTS_PER_DRAIN
         deadline = time.monotonic() + SECONDS_PER_DRAIN
         while budget:
@@ -111,10 +116,14 @@ class Drain:
             length = read(self.buffer)
             if not length:
                 if has_yielded:
-                    return None, True
+                    now = time.monotonic() if self.spin_s else math.inf
+                    idle_until = idle_until or now + self.spin_s
+                    if now >= idle_until:
+                        return None, True
                 os.sched_yield()
                 has_yielded = True
                 continue
+            idle_until = 0.0
             yields_first = has_yielded
             has_yielded = False
             waiting = self.receive(self.buffer[:length])

@@ -28,9 +28,9 @@ import anyio
 import anyio.to_thread
 
 from aiovfs.errors import ClosedError
-from aiovfs.fuse.device import Device
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.fuse.protocol import notifications as n
+from aiovfs.fuse.transport import Transport
 from aiovfs.types import Buffer
 
 __all__ = ["Notifier"]
@@ -55,7 +55,7 @@ class Notifier:
     `resend`, 6.17 for `increase_epoch`, 6.18 for `prune`.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Transport) -> None:
         self._device = device
         self._order = anyio.Lock()
         self._retrieve_ids = itertools.count(1)

@@ -247,6 +247,13 @@ OPTIONS: tuple[Option, ...] = (
         "every signal to a waiting caller cancels its handler, not only those that end programs",
     ),
     Option("intr_signal", int, 0, "session", "this signal does, too, beside those that end programs"),
+    Option(
+        "spin",
+        int,
+        0,
+        "session",
+        "microseconds to look for the next request before the loop is asked: quicker across CPUs, and costs one",
+    ),
     Option("max_tasks", int, 256, "session", "handlers that may wait at a time; further requests queue"),
     Option("grace", float, 5.0, "session", "seconds that running handlers get to finish when the session ends"),
     Option("trace", bool, False, "session", "log each message on the wire to the logger aiovfs.fuse.trace"),
@@ -437,6 +444,7 @@ def parse_options(options: Mapping[str, Any]) -> Settings:
             values[name] = checked(option, value)
     for is_wrong, problem in (
         (values["max_write"] < 4096, f"max_write={values['max_write']}: the kernel needs at least 4096"),
+        (values["spin"] > MAX_SPIN, f"spin={values['spin']}: more than {MAX_SPIN} µs would starve the loop"),
         (values["max_tasks"] < 1, f"max_tasks={values['max_tasks']}: at least 1 handler must be able to run"),
         (values["allow_root"] and values["allow_other"], "allow_root and allow_other contradict each other"),
         (
@@ -475,6 +483,7 @@ def parse_options(options: Mapping[str, Any]) -> Settings:
     return Settings(values)
 
 
+MAX_SPIN = 100_000
 MASKS = ("umask", "fmask", "dmask")
 
 

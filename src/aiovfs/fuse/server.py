@@ -55,6 +55,7 @@ from aiovfs.fuse.protocol import messages as m
 from aiovfs.fuse.protocol.flags import InitFlags
 from aiovfs.fuse.protocol.notifications import encode_resend
 from aiovfs.fuse.protocol.trace import trace_request
+from aiovfs.fuse.transport import Transport
 
 __all__ = ["Session", "adopt", "mount", "serve", "unmount"]
 
@@ -67,7 +68,7 @@ PARKED_TASKS = 16
 class Session:
     """One mount being served. Made by `mount`; its public face is the properties, `terminate` and `wait`."""
 
-    def __init__(self, dispatcher: Dispatcher, device: Device, directory: str | None, settings: Settings) -> None:
+    def __init__(self, dispatcher: Dispatcher, device: Transport, directory: str | None, settings: Settings) -> None:
         self.operations = dispatcher.operations
         self.mountpoint = directory
         self.device_number = None if directory is None else mountpoint.device_at(directory)
@@ -85,6 +86,7 @@ class Session:
             interrupt=self._interrupt,
             notify_reply=self.notifier.receive,
             forgetting=forgetting_for(settings),
+            spin_s=settings["spin"] / 1e6,
         )
         self._readable = Readable(device.fd)
         self._token = LoopToken()

@@ -59,6 +59,7 @@ class Bench:
             trace=settings["trace"],
             interrupt=self.interrupted.append,
             notify_reply=lambda request: None,
+            spin_s=settings["spin"] / 1e6,
         )
         self.core: Any = core.NATIVE.Core(self.drain, 0) if native and core.NATIVE is not None else None
         self.run = self.drain.run if self.core is None else self.core.run

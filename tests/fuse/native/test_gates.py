@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 from aiovfs import fuse
 from aiovfs.errors import MountError
 from aiovfs.fuse import mountpoint
+from aiovfs.fuse.device import DeviceGone
 from aiovfs.fuse.protocol import encode_request
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.testing.fake_kernel import FakeKernel
@@ -29,11 +32,55 @@ MANY = 256
 
 
 @pytest.fixture(params=["python", "native"])
-def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+def is_native(request: pytest.FixtureRequest) -> bool:
     if request.param == "native":
         request.getfixturevalue("native")
-    bench = Bench(Scripted(), native=request.param == "native")
+    return bool(request.param == "native")
+
+
+@pytest.fixture
+def bench(is_native: bool) -> Iterator[Bench]:
+    bench = Bench(Scripted(), native=is_native)
     yield bench
+    bench.close()
+
+
+def test_one_that_spins_answers_what_comes_later_without_going_back_to_the_loop(is_native: bool) -> None:
+    """And lets other threads compute meanwhile: the one that asks is such a thread."""
+    bench = Bench(Scripted(), native=is_native, spin=100_000)
+    bench.drain.spin_s = 30.0  # however slow the machine is
+    if bench.core is not None:
+        bench.run = type(bench.core)(bench.drain, 0).run
+    bench.drain.operations.script = lambda request: attributes()  # type: ignore[attr-defined]
+    bench.kernel.settimeout(30)
+    replies: list[bytes] = []
+
+    def ask() -> None:
+        for number in range(3):
+            time.sleep(0.01)
+            bench.send(m.Getattr(unique=2 + 2 * number, nodeid=1))
+            replies.append(bench.kernel.recv(1000))
+        bench.kernel.close()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+
+    def serve() -> None:
+        while bench.run() == (None, False):
+            """The budget of one drain is used up: that is where a session lets its loop run."""
+
+    with pytest.raises(DeviceGone):
+        serve()
+    thread.join()
+    assert len(replies) == 3
+    bench.close()
+
+
+def test_one_that_does_not_spin_looks_twice(is_native: bool) -> None:
+    bench = Bench(Scripted(), native=is_native)
+    assert bench.run() == (None, True)
+    if bench.core is not None:
+        assert (bench.core.reads, bench.core.yields) == (2, 1)
     bench.close()
 
 

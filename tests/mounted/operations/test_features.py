@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from ramfs import Node, RamFS, client, outside, serving
 
 from aiovfs import fuse
 from aiovfs.errors import OptionError
 from aiovfs.fuse import mountpoint
+from aiovfs.fuse.options import parse_options
 
 F = fuse.InitFlags
 
@@ -209,3 +211,26 @@ print(os.pread(fd, 5, 0) if fd >= 0 else ctypes.get_errno())
 """
     async with serving(ramfs, directory, export_support=True, noforget=True):
         assert await client(code, directory) == "b'hello'"
+
+
+async def test_a_session_that_spins_serves_and_lets_the_loop_run(directory: Path, ramfs: RamFS) -> None:
+    code = "import os, sys\nfor _ in range(500): os.stat(sys.argv[1])"
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.sleep(0)
+            ticks += 1
+
+    async with serving(ramfs, directory, spin=1000), anyio.create_task_group() as group:
+        group.start_soon(tick)
+        await client(code, directory / "file")
+        group.cancel_scope.cancel()
+    assert len(ramfs.saw(fuse.Lookup)) == 500
+    assert ticks > 10
+
+
+def test_spinning_for_long_is_refused() -> None:
+    with pytest.raises(OptionError, match="would starve the loop"):
+        parse_options({"spin": 1_000_000})
