@@ -17,10 +17,13 @@ skipped = os.environ.get("AIOVFS_SKIP_EXT") == "1"
 if required and skipped:
     raise SystemExit("AIOVFS_REQUIRE_EXT=1 and AIOVFS_SKIP_EXT=1 contradict each other; unset one")
 sources = [] if skipped else sorted((here / "src").rglob("*.pyx"))
+headers = [str(header.relative_to(here)) for header in sorted((here / "src").rglob("*.h"))]
 extensions = [
     Extension(
         ".".join(source.relative_to(here / "src").with_suffix("").parts),
         [str(source.relative_to(here))],
+        include_dirs=["src"],
+        depends=headers,
     )
     for source in sources
 ]

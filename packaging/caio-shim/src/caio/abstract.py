@@ -1,0 +1,1 @@
+from aiovfs.compat.caio.abstract import *  # noqa: F403

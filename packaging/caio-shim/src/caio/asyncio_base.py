@@ -1,0 +1,1 @@
+from aiovfs.compat.caio.asyncio_base import *  # noqa: F403

@@ -1,0 +1,1 @@
+from aiovfs.compat.caio.linux_aio import *  # noqa: F403

@@ -1,0 +1,1 @@
+from aiovfs.compat.caio.python_aio import *  # noqa: F403

@@ -1,0 +1,1 @@
+from aiovfs.compat.caio.thread_aio import *  # noqa: F403
