@@ -439,7 +439,8 @@ async def mount(operations: Operations, directory: str | os.PathLike[str], **opt
     `session.wait()` for that). `/dev/fd/N` as directory serves an already mounted connection. `options` are those of
     `aiovfs.fuse.options`. Works on asyncio and Trio; many sessions may live in one process and in one loop.
 
-    Raises `OptionError`, `MountError`, `ProtocolError`, and whatever `Operations.init` raises; nothing is left mounted.
+    Raises `OptionError`, `MountError`, `ProtocolError`, and whatever `Operations.init` and `destroy` raise; nothing is
+    left mounted.
     """
     settings = parse_options(options)
     dispatcher = Dispatcher(operations, settings)  # what it refuses is refused before anything is mounted
@@ -500,7 +501,13 @@ async def serving(session: Session, start: Callable[[anyio.abc.TaskGroup], Await
                 yield
             except BaseException as exc:
                 failure = exc
-            await session.close()
+            try:
+                await session.close()
+            except BaseException as exc:  # of Operations.destroy
+                if failure is None:
+                    failure = exc
+                else:
+                    log.exception("the file system failed to end, after another error")
         group.cancel_scope.cancel()
     if failure is not None:
         raise failure
