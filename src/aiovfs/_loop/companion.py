@@ -45,6 +45,7 @@ __all__ = [
     "current_loop",
     "is_on_loop",
     "is_usable",
+    "reset_companions",
     "run_on",
     "spawn_on",
 ]
@@ -224,6 +225,17 @@ class Companion:
         if loop is not None and thread is not None and thread.is_alive() and not loop.is_closed():
             return loop
         return self._start()
+
+    @property
+    def running_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop where one runs, without starting one."""
+        loop = self._loop
+        return loop if loop is not None and is_usable(loop) else None
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The thread of the loop, where one was started."""
+        return self._thread
 
     def _start(self) -> asyncio.AbstractEventLoop:
         if sys.is_finalizing():
@@ -424,12 +436,13 @@ def companion_of_thread() -> Companion:
     return mine
 
 
-def _make_companions() -> None:
+def reset_companions() -> None:
+    """Have new companions from now on. Work on the loops of the old ones goes on to its end."""
     _companions[:] = [
         Companion("aiovfs-companion" if number == 0 else f"aiovfs-companion-{number}") for number in range(COMPANIONS)
     ]
     _of_thread.mine = None
 
 
-_make_companions()
-os.register_at_fork(after_in_child=_make_companions)
+reset_companions()
+os.register_at_fork(after_in_child=reset_companions)

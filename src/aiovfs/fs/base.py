@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 from fsspec.asyn import AsyncFileSystem as FsspecAsyncFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.utils import tokenize
 
 from aiovfs._loop.companion import (
     companion,
@@ -163,6 +164,11 @@ class AsyncFileSystem(Bulk, Walking, FsspecAsyncFileSystem, metaclass=_CachedPer
                 )
             return home
         return companion().loop
+
+    def __dask_tokenize__(self) -> str:
+        """The same in every process, unlike `_fs_token`, which has the process's number in it."""
+        cls = type(self)
+        return str(tokenize(f"{cls.__module__}.{cls.__qualname__}", *self.storage_args, **self.storage_options))
 
     def __dir__(self) -> list[str]:
         return sorted(set(super().__dir__()))

@@ -202,7 +202,7 @@ class Bulk:
         if isinstance(path1, list) and isinstance(path2, list):
             sources, targets = path1, path2
         else:
-            sources = await self._sources(path1, recursive, maxdepth)
+            sources = list(await self._sources(path1, recursive, maxdepth))
             if not sources:
                 return
             is_directory = isinstance(path2, str) and (path2.endswith("/") or await self._isdir(path2))
@@ -226,24 +226,33 @@ class Bulk:
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> list[Any]:
-        """Copy to local files. No name in a listing can lead outside `lpath`."""
+        """Copy to local files. No name in a listing can lead outside `lpath`.
+
+        `callback` is told the number of files and of each that is done, and branched for each file's own bytes.
+        """
+        directories: set[str] = set()
         if isinstance(rpath, list) and isinstance(lpath, list):
             sources, targets = rpath, lpath
         else:
-            sources = await self._sources(rpath, recursive, maxdepth)
-            if not sources:
+            kinds = await self._sources(rpath, recursive, maxdepth)
+            if not kinds:
                 return []
+            sources = list(kinds)
+            directories = {name for name, kind in kinds.items() if kind == "directory"}
             lpath = make_path_posix(lpath)
             is_directory = isinstance(lpath, str) and (lpath.endswith("/") or await disk.run(os.path.isdir, lpath))
             given = self._strip_protocol(rpath) + "/" * rpath.endswith("/") if isinstance(rpath, str) else rpath
             targets = targets_of(sources, given, lpath, is_directory=is_directory)
             if isinstance(lpath, str):
                 check_below(lpath, targets)
-        await disk.run(make_parents, targets)
-        callback.set_size(len(targets))
+        pairs = list(zip(sources, targets, strict=True))
+        await disk.run(make_directories, [local for remote, local in pairs if remote in directories])
+        pairs = [pair for pair in pairs if pair[0] not in directories]
+        await disk.run(make_parents, [local for _, local in pairs])
+        callback.set_size(len(pairs))
         get_file = callback.branch_coro(self._get_file)
         return await self._in_window(
-            (partial(get_file, remote, local, **kwargs) for remote, local in zip(sources, targets, strict=True)),
+            (partial(get_file, remote, local, **kwargs) for remote, local in pairs),
             batch_size,
             nofiles=False,
             on_done=partial(callback.relative_update, 1),
@@ -285,14 +294,14 @@ class Bulk:
             on_done=partial(callback.relative_update, 1),
         )
 
-    async def _sources(self, given: Any, recursive: bool, maxdepth: int | None) -> list[str]:
+    async def _sources(self, given: Any, recursive: bool, maxdepth: int | None) -> dict[str, str | None]:
+        """The names to copy, with the type of each where the listing told it."""
+        kinds = await self._expand_kinds(given, recursive=recursive, maxdepth=maxdepth)
         if isinstance(given, str) and (not recursive or maxdepth is not None):
             # A pattern does not copy the directories that it matches.
-            kinds = await self._expand_kinds(given, recursive=recursive, maxdepth=maxdepth)
             directories = await self._directories_among(kinds, None)
-            return [name for name in kinds if not name.endswith("/") and name not in directories]
-        names: list[str] = await self._expand_path(given, recursive=recursive, maxdepth=maxdepth)
-        return names
+            return {name: kind for name, kind in kinds.items() if not name.endswith("/") and name not in directories}
+        return kinds
 
     async def _expand_kinds(self, given: Any, *, recursive: bool, maxdepth: int | None) -> dict[str, str | None]:
         """As `_expand_path`, with the type of each where the listing told it; None where it did not."""
@@ -305,7 +314,7 @@ class Bulk:
             found = await self._find(name, maxdepth=maxdepth, withdirs=True, detail=True)
             kinds.update({below: info.get("type") for below, info in found.items()})
             if name not in kinds and await self._exists(name):
-                kinds[name] = None
+                kinds[name] = "directory" if await self._isdir(name) else "file"
         if not kinds:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(given))
         return dict(sorted(kinds.items()))
@@ -378,6 +387,12 @@ def check_below(root: str, names: Iterable[str]) -> None:
         full = os.path.abspath(name)
         if full != top and os.path.commonpath((top, full)) != top:
             raise ValueError(f"{name!r} would be written outside of {root!r}; the listing has a name with '..'")
+
+
+def make_directories(names: Iterable[str]) -> None:
+    """Make local directories, and those above them."""
+    for name in names:
+        os.makedirs(name, exist_ok=True)
 
 
 def make_parents(names: Iterable[str]) -> None:

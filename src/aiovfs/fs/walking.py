@@ -143,7 +143,7 @@ class Walking:
         is_empty = True
         if withdirs and top != "" and await self._isdir(top):
             is_empty = False
-            yield await self._info(top)
+            yield {**await self._info(top), "type": "directory"}  # web servers' look like files
         pending = [(top, 1)]
         while pending:
             now, pending = pending[:LISTED_AT_ONCE], pending[LISTED_AT_ONCE:]

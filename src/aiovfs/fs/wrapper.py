@@ -8,7 +8,6 @@ flight; a class that is not known to be thread-safe gets one call at a time (see
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +16,10 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from aiovfs._loop.caller import leave_caller
 from aiovfs._loop.companion import is_on_loop
 from aiovfs.fs.base import AsyncFileSystem
-from aiovfs.fs.drivers import SyncRunner
+from aiovfs.fs.drivers import SyncRunner, overrides
 from aiovfs.fs.files import AsyncFile
 
 __all__ = ["AsyncFileSystemWrapper"]
@@ -33,6 +33,24 @@ def coroutine(name: str) -> Callable[..., Any]:
 
     method.__name__ = method.__qualname__ = f"_{name}"
     method.__doc__ = f"`{name}` of the wrapped file system, in a thread."
+    return method
+
+
+def own_or_derived(name: str) -> Callable[..., Any]:
+    """The coroutine method that calls `name` of a wrapped class that has its own, and else works by the others.
+
+    fsspec's defaults answer "no" to failures, and leave out what could not be listed.
+    """
+    derived = getattr(AsyncFileSystem, f"_{name}")
+
+    async def method(self: AsyncFileSystemWrapper, *args: Any, **kwargs: Any) -> Any:
+        if overrides(self.sync_fs, name):
+            kwargs.pop("prefix", None)  # a hint that our `_glob` gives, and synchronous classes need not know
+            return await self._call(name, *args, **kwargs)
+        return await derived(self, *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = f"_{name}"
+    method.__doc__ = derived.__doc__
     return method
 
 
@@ -99,15 +117,37 @@ class AsyncFileSystemWrapper(AsyncFileSystem):
         """The wrapped file system's, with a prefix."""
         return f"async_{self.sync_fs.fsid}"
 
+    @classmethod
+    def wrap_class(cls, sync_fs_class: type[AbstractFileSystem]) -> type[AsyncFileSystemWrapper]:
+        """A class whose instances wrap one of `sync_fs_class`, made with the same arguments."""
+
+        class Wrapped(cls):  # type: ignore[misc,valid-type]
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(sync_fs_class(*args, **kwargs))
+
+        Wrapped.__name__ = Wrapped.__qualname__ = f"Async{sync_fs_class.__name__}Wrapper"
+        return Wrapped
+
     async def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        call = functools.partial(getattr(self.sync_fs, name), *args, **kwargs)
-        async with self._semaphore or contextlib.nullcontext():
+        return await self._run(getattr(self.sync_fs, name), *args, **kwargs)
+
+    async def _run(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        call = functools.partial(func, *args, **kwargs)
+        if self._semaphore is None:
+            return await self._runner.run(call)
+        await leave_caller()  # a semaphore is a loop's
+        async with self._semaphore:
             return await self._runner.run(call)
 
-    async def _run(self, func: Callable[..., Any], *args: Any) -> Any:
-        return await self._runner.run(functools.partial(func, *args))
-
     _info = coroutine("info")
+    _exists = own_or_derived("exists")
+    _isfile = own_or_derived("isfile")
+    _isdir = own_or_derived("isdir")
+    _size = own_or_derived("size")
+    _find = own_or_derived("find")
+    _glob = own_or_derived("glob")
+    _du = own_or_derived("du")
+    _cat_ranges = own_or_derived("cat_ranges")
     _cat_file = coroutine("cat_file")
     _pipe_file = coroutine("pipe_file")
     _cp_file = coroutine("cp_file")
@@ -157,8 +197,12 @@ class AsyncFileSystemWrapper(AsyncFileSystem):
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        # A class may know a better way to remove a tree than file by file.
-        await self._call("rm", path, recursive=recursive, maxdepth=maxdepth, **kwargs)
+        if not overrides(self.sync_fs, "rm"):
+            await super()._rm(path, recursive=recursive, batch_size=batch_size, maxdepth=maxdepth, **kwargs)
+            return
+        # The class knows a better way to remove a tree than file by file.
+        for each in [path] if isinstance(path, str) else path:
+            await self._call("rm", each, recursive=recursive, maxdepth=maxdepth, **kwargs)
 
     async def _mv_file(self, path1: str, path2: str) -> None:
         await self._call("mv", path1, path2)
