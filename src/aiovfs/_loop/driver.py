@@ -27,6 +27,8 @@ class Parkable(Protocol):
     """What a driver needs of an operation that is waited for."""
 
     def done(self) -> bool: ...
+    def result(self) -> Any: ...
+    def owns_result(self) -> bool: ...
     def cancel(self, msg: Any = None) -> bool: ...
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Any = None) -> None: ...
 
@@ -50,6 +52,10 @@ class Driver(Protocol):
 
     @property
     def thread_id(self) -> int: ...
+
+    @property
+    def task_type(self) -> type:
+        """The loop's class of tasks, whose wakeups may be called directly."""
 
     def call_soon(self, callback: Callable[..., object], /, *args: Any, context: Any = None) -> object:
         """Have the loop call, from its own thread, in its next tick."""
@@ -89,11 +95,15 @@ class Driver(Protocol):
     def wait(self, operation: Parkable) -> Generator[Any, Any, None]:
         """Suspend the running task until `operation` is done; what is yielded is for the loop."""
 
+    def park(self, operation: Parkable) -> Generator[Any, Any, Any]:
+        """The value of `operation`, after the running task has let others have a turn."""
+
 
 class AsyncioDriver:
     """asyncio and uvloop."""
 
     library = "asyncio"
+    task_type: type = asyncio.Task
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -124,6 +134,17 @@ class AsyncioDriver:
     def close_with_loop(self, engine: Closes) -> None:
         self._closer = _close_at_end(engine)
         _begin(self._closer)
+        # Who closes a loop without finishing its generators gets an engine that waits in place.
+        close_loop = self.loop.close
+
+        def close() -> None:
+            engine.close()
+            close_loop()
+
+        try:
+            self.loop.close = close  # type: ignore[method-assign]
+        except AttributeError:
+            pass  # a loop whose methods are fixed; the generator is what is left
 
     def is_over(self) -> bool:
         return self.loop.is_closed()
@@ -147,6 +168,11 @@ class AsyncioDriver:
         operation._asyncio_future_blocking = True  # type: ignore[attr-defined]
         yield operation
 
+    def park(self, operation: Parkable) -> Generator[Any, Any, Any]:
+        if not operation.done():
+            yield from self.wait(operation)
+        return operation.result()
+
 
 async def _close_at_end(engine: Closes) -> AsyncGenerator[None, None]:
     try:
@@ -167,6 +193,7 @@ class TrioDriver:
     """Trio: a system task waits for the descriptor, an instrument flushes."""
 
     library = "trio"
+    task_type: type = object
 
     def __init__(self) -> None:
         import trio
@@ -264,6 +291,15 @@ class TrioDriver:
         yield from self._lowlevel.wait_task_rescheduled(abort).__await__()
         if pending:
             pending[0]()
+
+    def park(self, operation: Parkable) -> Generator[Any, Any, Any]:
+        if not operation.done():
+            yield from self.wait(operation)
+        elif operation.owns_result():
+            yield from self._lowlevel.cancel_shielded_checkpoint().__await__()
+        else:
+            yield from self._lowlevel.checkpoint().__await__()
+        return operation.result()
 
 
 class _FlushBeforeWait:

@@ -7,8 +7,8 @@ It starts when it is made, not when it is awaited.
 
 States: pending → done, or pending → cancelled. A *detached* operation is cancelled for its caller while the kernel or a
 thread still works at it: `complete` then only drops the result (`Kind.unwanted`) and lets go of what was kept alive.
-Cancelling an operation that uses the caller's memory is refused (`cancel` returns False): asyncio then delivers the
-cancellation when the operation is done, Trio's driver does the same.
+Cancelling one that must be waited for is refused (`cancel` returns False): asyncio then delivers the cancellation when
+the operation is done, Trio's driver does the same.
 
 A result like a descriptor must not be lost between completion and delivery. A task that is cancelled in between has
 fetched `result()` but never gets it, so that call alone does not count as delivery: see `_is_delivered`.
@@ -21,7 +21,7 @@ import os
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aiovfs.aio.operations import How, Kind, Memory
+from aiovfs.aio.operations import How, Kind
 
 if TYPE_CHECKING:
     from aiovfs.aio.engine import Engine
@@ -111,6 +111,10 @@ class Operation(Generic[T]):
             raise self._not_done()
         return self._error
 
+    def owns_result(self) -> bool:
+        """Would something leak if nobody got the result?"""
+        return self._state == DONE and not self._is_delivered and self._error is None and self.kind.unwanted is not None
+
     def done(self) -> bool:
         return self._state != PENDING
 
@@ -121,8 +125,7 @@ class Operation(Generic[T]):
         """Ask the operation to stop. True when its caller need not wait for it any more."""
         if self._state != PENDING:
             return False
-        may_detach = self.kind.memory is Memory.LIBRARY
-        if not self.engine.cancel(self) and not may_detach:
+        if not self.engine.cancel(self):
             return False
         if self._state == PENDING:
             self._state = CANCELLED
@@ -175,7 +178,7 @@ class Operation(Generic[T]):
             self._is_waking = False
 
     def __del__(self) -> None:
-        if self._state == DONE and not self._is_delivered and self._error is None and self.kind.unwanted is not None:
+        if self.owns_result() and self.kind.unwanted is not None:
             self.kind.unwanted(self._value)
 
     def __repr__(self) -> str:

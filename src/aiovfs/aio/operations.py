@@ -8,8 +8,9 @@ A row says
   (io_uring_enter(2); the names are the kernel's). Engines that are no ring read the same fields, so one description of
   the request serves them all;
 - the blocking Python call that does the same, with the same parameters, for threads and for synchronous callers;
-- whose memory the kernel uses meanwhile. The *library's* (or none): a cancelled caller goes on at once and the result
-  is dropped later. The *caller's*: cancelling waits until the kernel has let go;
+- what cancelling means. What only looks, into memory of the library's, *detaches*: its caller goes on at once and the
+  result is dropped later. What uses the caller's memory, or changes something, is waited for (the kernel is asked to
+  stop it, and mostly cannot): nothing is written to a buffer or a file behind the back of who was cancelled;
 - what to do with a result that nobody waits for any more. A descriptor has to be closed.
 
 A parameter that is a path or a name is kept alive by the operation, and is what an error names.
@@ -25,7 +26,7 @@ from typing import Any
 
 from aiovfs.aio import blocking
 
-__all__ = ["CALL", "KINDS", "OPERATIONS", "Field", "How", "Kind", "Memory", "Opcode", "Value", "kind_of"]
+__all__ = ["CALL", "KINDS", "OPERATIONS", "Field", "How", "Kind", "Opcode", "Value", "kind_of"]
 
 
 class Opcode(enum.IntEnum):
@@ -70,7 +71,7 @@ class How(enum.IntEnum):
     TARGET = 5
     """A writable buffer of the caller, that is filled."""
     SOURCE = 6
-    """A buffer of the caller, that is read. `bytes` cannot change, so holding them is as good as owning them."""
+    """A buffer of the caller, that is read."""
     TARGETS = 7
     """A sequence of writable buffers."""
     SOURCES = 8
@@ -95,19 +96,14 @@ class Value(enum.IntEnum):
     """Whatever the Python function returned."""
 
 
-class Memory(enum.IntEnum):
-    """Whose memory the kernel uses until the operation has completed."""
-
-    LIBRARY = 0
-    CALLER = 1
-
-
 @dataclass(frozen=True, slots=True)
 class Field:
     """One parameter: its name, the field of the submission entry, how it is taken, and its default."""
 
     name: str
     slot: str
+    """A field of `struct io_uring_sqe`: fd, off, addr, len, flags (the union that all operations' flags share), addr3;
+    or `sync`, which is not the kernel's: a synchronisation that follows."""
     how: How = How.VALUE
     default: Any = ...
 
@@ -125,7 +121,8 @@ class Kind:
     since: tuple[int, int]
     """The first kernel whose rings have the opcode."""
     summary: str
-    memory: Memory = Memory.LIBRARY
+    detaches: bool = False
+    """A cancelled caller goes on at once, and what comes later is dropped. Otherwise cancelling waits for the end."""
     constants: dict[str, int] = field(default_factory=dict)
     """Fields of the entry that are the same each time."""
     unwanted: Callable[[Any], object] | None = None
@@ -159,36 +156,35 @@ def call(func: Callable[..., Any], *args: Any) -> Any:
 # fmt: off
 _ROWS = (
     Kind("read", Opcode.READ, (_FD, Field("size", "addr", How.SIZE), _OFFSET), blocking.read, Value.BYTES, (5, 6),
-         "Read `size` bytes at `offset`; fewer only at the end of the file.", is_whole=True),
+         "Read `size` bytes at `offset`; fewer only at the end of the file.", is_whole=True, detaches=True),
     Kind("readinto", Opcode.READ, (_FD, Field("buffer", "addr", How.TARGET), _OFFSET),
          blocking.readinto, Value.COUNT, (5, 6),
-         "Fill a buffer from `offset` on.", memory=Memory.CALLER, is_whole=True),
+         "Fill a buffer from `offset` on.", is_whole=True),
     Kind("readv", Opcode.READV, (_FD, Field("buffers", "addr", How.TARGETS), _OFFSET),
          blocking.readv, Value.COUNT, (5, 1),
-         "Fill several buffers from `offset` on.", memory=Memory.CALLER, is_whole=True),
+         "Fill several buffers from `offset` on.", is_whole=True),
     Kind("write", Opcode.WRITE, (_FD, Field("data", "addr", How.SOURCE), _OFFSET), blocking.write, Value.COUNT, (5, 6),
-         "Write all of `data` at `offset`.", memory=Memory.CALLER, is_whole=True),
+         "Write all of `data` at `offset`.", is_whole=True),
     Kind("writev", Opcode.WRITEV, (_FD, Field("buffers", "addr", How.SOURCES), _OFFSET),
          blocking.writev, Value.COUNT, (5, 1),
-         "Write several buffers from `offset` on.", memory=Memory.CALLER, is_whole=True),
-    Kind("write_sync", Opcode.WRITE, (_FD, Field("data", "addr", How.SOURCE), _OFFSET, Field("data_only", "flags",
-         How.FLAG, True)),
+         "Write several buffers from `offset` on.", is_whole=True),
+    Kind("write_sync", Opcode.WRITE, (_FD, Field("data", "addr", How.SOURCE), _OFFSET,
+                                      Field("data_only", "sync", How.FLAG, True)),
          blocking.write_sync, Value.COUNT, (5, 6),
-         "Write all of `data` and have it on stable storage: write, then fdatasync or fsync, as one operation.",
-         memory=Memory.CALLER, is_whole=True),
+         "Write all of `data`, then fdatasync or fsync, as one operation.", is_whole=True),
     Kind("fsync", Opcode.FSYNC, (_FD,), os.fsync, Value.NOTHING, (5, 1), "Content and attributes to stable storage."),
     Kind("fdatasync", Opcode.FSYNC, (_FD,), os.fdatasync, Value.NOTHING, (5, 1), "Content to stable storage.",
          constants={"flags": FSYNC_DATASYNC}),
     Kind("open", Opcode.OPENAT, (_PATH, Field("flags", "flags"), Field("mode", "len", default=0o777), _DIR_FD),
          blocking.open_file,
          Value.FD, (5, 6), "Open a file and return its descriptor.", constants={"flags": os.O_CLOEXEC},
-         unwanted=os.close),
+         unwanted=os.close, detaches=True),
     Kind("close", Opcode.CLOSE, (_FD,), os.close, Value.NOTHING, (5, 6), "Close a descriptor."),
     Kind("stat", Opcode.STATX, (_PATH, _DIR_FD, Field("follow_symlinks", "flags", How.FOLLOW, True)),
          blocking.stat, Value.STAT,
-         (5, 6), "Attributes of a path.", constants={"len": STATX_BASIC_STATS_AND_BTIME}),
+         (5, 6), "Attributes of a path.", constants={"len": STATX_BASIC_STATS_AND_BTIME}, detaches=True),
     Kind("fstat", Opcode.STATX, (_FD,), os.fstat, Value.STAT, (5, 6), "Attributes of an open file.",
-         constants={"len": STATX_BASIC_STATS_AND_BTIME, "flags": AT_EMPTY_PATH}),
+         constants={"len": STATX_BASIC_STATS_AND_BTIME, "flags": AT_EMPTY_PATH}, detaches=True),
     Kind("rename", Opcode.RENAMEAT, (Field("src", "addr", How.PATH), Field("dst", "off", How.PATH),
                         Field("src_dir_fd", "fd", How.DIR_FD, None), Field("dst_dir_fd", "len", How.DIR_FD, None),
                         Field("flags", "flags", default=0)),
@@ -216,18 +212,17 @@ _ROWS = (
          Value.NOTHING, (5, 6), "Say how a range will be used."),
     Kind("getxattr", Opcode.GETXATTR, (Field("path", "addr3", How.PATH), Field("name", "addr", How.NAME),
                           Field("size", "off", How.SIZE, 65536)),
-         blocking.getxattr, Value.BYTES, (5, 19), "The value of an extended attribute."),
+         blocking.getxattr, Value.BYTES, (5, 19), "The value of an extended attribute.", detaches=True),
     Kind("fgetxattr", Opcode.FGETXATTR, (_FD, Field("name", "addr", How.NAME), Field("size", "off", How.SIZE, 65536)),
-         blocking.fgetxattr, Value.BYTES, (5, 19), "The value of an extended attribute of an open file."),
+         blocking.fgetxattr, Value.BYTES, (5, 19), "The value of an extended attribute of an open file.",
+         detaches=True),
     Kind("setxattr", Opcode.SETXATTR, (Field("path", "addr3", How.PATH), Field("name", "addr", How.NAME),
                           Field("value", "off", How.SOURCE), Field("flags", "flags", default=0)),
-         blocking.setxattr, Value.NOTHING, (5, 19), "Set an extended attribute.", memory=Memory.CALLER),
+         blocking.setxattr, Value.NOTHING, (5, 19), "Set an extended attribute."),
     Kind("fsetxattr", Opcode.FSETXATTR, (_FD, Field("name", "addr", How.NAME), Field("value", "off", How.SOURCE),
                            Field("flags", "flags", default=0)),
-         blocking.fsetxattr, Value.NOTHING, (5, 19), "Set an extended attribute of an open file.",
-         memory=Memory.CALLER),
-    Kind("call", Opcode.NONE, (), call, Value.ANY, (0, 0), "Any blocking function, as one job of a thread.",
-         memory=Memory.CALLER),
+         blocking.fsetxattr, Value.NOTHING, (5, 19), "Set an extended attribute of an open file."),
+    Kind("call", Opcode.NONE, (), call, Value.ANY, (0, 0), "Any blocking function, as one job of a thread."),
 )
 # fmt: on
 
