@@ -80,8 +80,8 @@ class ReplyError(AiovfsError):
     """A handler returned something that cannot be sent to the kernel; the message names the handler and the fix."""
 
 
-class ClosedError(AiovfsError):
-    """The object was closed before."""
+class ClosedError(AiovfsError, ValueError):
+    """The object was closed before. A `ValueError` too, as Python's own files raise."""
 
 
 class StaleError(AiovfsError, OSError):

@@ -276,13 +276,18 @@ class TrioDriver:
         task = self._lowlevel.current_task()
         reschedule = self._lowlevel.reschedule
         pending: list[Callable[[], Any]] = []
+        is_aborting = False
 
         def completed(_: Any) -> None:
-            reschedule(task)
+            if not is_aborting:  # Trio itself reschedules a task whose wait was aborted
+                reschedule(task)
 
         def abort(raise_cancel: Callable[[], Any]) -> Any:
+            nonlocal is_aborting
+            is_aborting = True
             if operation.cancel():
                 return self._lowlevel.Abort.SUCCEEDED
+            is_aborting = False
             # The kernel still uses the caller's memory: Cancelled is raised when it has let go.
             pending.append(raise_cancel)
             return self._lowlevel.Abort.FAILED
