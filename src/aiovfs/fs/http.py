@@ -369,6 +369,10 @@ class HTTPFileSystem(AsyncFileSystem):
         async with session.request(method, URL(url, encoded=True), headers=headers, **self.request_kwargs) as answer:
             yield answer
 
+    async def set_session(self) -> aiohttp.ClientSession:
+        """The session of the running loop; made when there is none. Whoever wants may close it; fsspec's name."""
+        return await self._get_session()
+
     async def _get_session(self) -> aiohttp.ClientSession:
         loop = current_loop()
         session = self._sessions.get(loop)
