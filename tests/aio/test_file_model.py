@@ -26,7 +26,7 @@ BITS = ["a", "b\n", "\r", "\r\n", "ü", "日本", "\n", "é\r\n", "𝄞", " ", "
 TEXTS = st.lists(st.sampled_from(BITS), max_size=12).map("".join)
 LONG_TEXTS = st.tuples(TEXTS, st.sampled_from([1, 1, 1, 400, 900])).map(lambda pair: pair[0] * pair[1])
 
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +121,15 @@ async def compare(content: bytes | None, mode: str, history: list[tuple[Any, ...
                 for call in with_seeks(history) if "b" not in mode else history:
                     if is_moot(call, mode):
                         continue
-                    if "a" in mode and call == ("tell",):
-                        # Where an append will end is known when it is done, which depends on the size of the buffer.
-                        builtin.flush()
-                        await file.flush()
                     expected = builtin_call(builtin, call, places[0])
                     assert await our_call(file, call, places[1]) == expected, call
                     if is_confused(builtin, expected):
                         return
+                    if "a" in mode and call[0] in ("write", "writelines"):
+                        # Where an append ends is known when it is done, which depends on the size of the buffer; and
+                        # io then goes on reading where the position would have been.
+                        builtin.seek(0, 2)
+                        await file.seek(0, 2)
         assert ours.read_bytes() == theirs.read_bytes()
 
 

@@ -8,7 +8,7 @@ awaited. Tests compare the two call by call.
   decoder's flags were before the present chunk, and the chunk. From there the place is found by decoding prefixes: the
   number of characters grows with the prefix, which makes it a binary search.
 - A cookie is a number: the byte to begin at and, where that does not say everything, the decoder's flags, the bytes to
-  feed it, whether the end is to be told, and the characters to leave out; 64 bits each. For most texts it is the byte.
+  feed it, the characters to leave out and whether the end is to be told. For most texts it is the byte.
 
 What differs: `tell` also works while iterating, and lines cost no trip to the disk each.
 Source: documentation of io.TextIOBase.tell, codecs.IncrementalDecoder.getstate.
@@ -32,8 +32,6 @@ __all__ = ["CHUNK_SIZE", "TextFile"]
 CHUNK_SIZE = 8192
 """Bytes decoded at a time. Where a chunk ends shows when a program reads and then writes without seeking."""
 
-_WORD = 64
-
 
 @dataclass(frozen=True, slots=True)
 class _Cookie:
@@ -46,19 +44,13 @@ class _Cookie:
     to_skip: int = 0
 
     def pack(self) -> int:
-        return (
-            self.start
-            | self.flags << _WORD
-            | self.to_feed << 2 * _WORD
-            | self.to_skip << 3 * _WORD
-            | bool(self.needs_end) << 4 * _WORD
-        )
+        words = (self.flags, self.to_feed, self.to_skip, int(self.needs_end))
+        return self.start | sum(word << (64 + 32 * place) for place, word in enumerate(words))
 
     @classmethod
     def unpack(cls, number: int) -> _Cookie:
-        mask = (1 << _WORD) - 1
-        words = [number >> shift * _WORD & mask for shift in range(4)]
-        return cls(words[0], words[1], words[2], bool(number >> 4 * _WORD), words[3])
+        flags, to_feed, to_skip, needs_end = (number >> (64 + 32 * place) & 0xFFFFFFFF for place in range(4))
+        return cls(number & 0xFFFFFFFFFFFFFFFF, flags, to_feed, bool(needs_end), to_skip)
 
 
 class TextFile:
@@ -369,6 +361,9 @@ class TextFile:
         has_more = True
         while has_more and self._used == len(self._decoded):
             has_more = await self._read_chunk()
+        if not has_more:
+            self._forget()
+            return ""
         text = self._take()
         scanned = 0
         while True:
@@ -377,12 +372,10 @@ class TextFile:
             if end or 0 <= size <= len(text):
                 break
             scanned = max(0, len(text) - max(0, len(self._newline or "") - 1))  # an end may be cut in two
-            if has_more:
-                has_more = await self._read_chunk()
-                text += self._take()
-            if not has_more:
+            if not await self._read_chunk():
                 self._forget()
                 return text
+            text += self._take()
         keep = end or len(text)
         if 0 <= size < keep:
             keep = size
