@@ -59,8 +59,13 @@ async def test_open_async_reads_and_writes(memory: MemoryFileSystem) -> None:
         assert [line async for line in file] == [b"one\n", b"two\n"]
         assert file.tell() == 8
     assert file.closed
-    with pytest.raises(ValueError, match="text"):
-        await fs.open_async("/a", "r")
+    async with await fs.open_async("/a", "r") as text:
+        assert await text.read() == "one\ntwo\n"
+    async with await fs.open_async("/a.gz", "w", compression="infer") as text:
+        await text.write("packed\n")
+    assert memory.cat_file("/a.gz")[:2] == b"\x1f\x8b"
+    async with await fs.open_async("/a.gz", "r", compression="infer") as text:
+        assert [line async for line in text] == ["packed\n"]
 
 
 async def test_every_method_reaches_the_wrapped_file_system() -> None:

@@ -36,6 +36,7 @@ from aiovfs._loop.companion import (
 from aiovfs.aio import disk
 from aiovfs.fs.bulk import Bulk, is_default
 from aiovfs.fs.mirror import mirror
+from aiovfs.fs.opening import Opening
 from aiovfs.fs.sync import blocking, blocking_iterator
 from aiovfs.fs.walking import NOT_THERE, Walking
 
@@ -105,7 +106,7 @@ class _CachedPerLoop(_Cached):  # type: ignore[misc]
         return instances.setdefault((cls, made._fs_token_), made)
 
 
-class AsyncFileSystem(Bulk, Walking, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  # type: ignore[misc]
+class AsyncFileSystem(Bulk, Walking, Opening, FsspecAsyncFileSystem, metaclass=_CachedPerLoop):  # type: ignore[misc]
     """Base of our file systems, and of yours. Implement the coroutines that fsspec's documentation names.
 
     On Trio these may use AnyIO only; say so by `runs_anywhere = True`.

@@ -21,6 +21,7 @@ from fsspec.asyn import AsyncFileSystem as FsspecAsyncFileSystem
 
 from aiovfs._loop.companion import companion, current_asyncio_loop, is_on_loop, run_on
 from aiovfs.fs.base import AsyncFileSystem
+from aiovfs.fs.bulk import is_default
 from aiovfs.fs.wrapper import AsyncFileSystemWrapper
 
 __all__ = ["CarriedFile", "CarriedFileSystem", "portable"]
@@ -137,15 +138,17 @@ class CarriedFileSystem(AsyncFileSystem):
         async for item in self._carry_each(self.fs._walk(path, *args, **kwargs)):
             yield item
 
-    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
-        """The backend's async file, whose calls are carried too."""
+    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:  # type: ignore[override]
+        """The backend's async file, whose calls are carried too; ours, where it has none."""
+        if is_default(self.fs, "open_async"):
+            return await super().open_async(path, mode, **kwargs)
         return CarriedFile(self, await self._carry(self.fs.open_async, path, mode, **kwargs))
 
-    def open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+    def open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:  # type: ignore[override]
         """The backend's file, for blocking code."""
         return self.fs.open(path, mode, **kwargs)
 
-    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:  # type: ignore[override]
         return self.fs._open(path, mode, **kwargs)
 
     def invalidate_cache(self, path: str | None = None) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import codecs
 import errno
 import gzip
+import os
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -28,7 +29,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 import anyio
 from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.spec import AbstractBufferedFile
 
 from aiovfs._loop.companion import current_loop
 from aiovfs.errors import MissingPackageError, StaleError, UnsupportedError
@@ -38,6 +38,7 @@ from aiovfs.fs.failures import error_for_status, translate
 from aiovfs.fs.ranges import ByteRange, parse_content_range, to_header
 from aiovfs.fs.registry import redact
 from aiovfs.fs.retries import retrying
+from aiovfs.fs.sources import Source, Writer, content_key
 from aiovfs.fs.sync import blocking
 
 if TYPE_CHECKING:
@@ -342,9 +343,18 @@ class HTTPFileSystem(AsyncFileSystem):
 
             await self._retry(rpath, attempt)
 
-    def _open(self, path: str, mode: str = "rb", block_size: int | str | None = None, **kwargs: Any) -> HTTPFile:
-        """A synchronous file, for fsspec's `open`. Only for reading, and only where the server tells sizes."""
-        return HTTPFile(self, path, mode, block_size=block_size or "default", **kwargs)
+    async def _open_source(self, path: str, *, details: Mapping[str, Any] | None = None, **kwargs: Any) -> Source:
+        details = await self._info(path) if details is None else details
+        if details["type"] == "directory":
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), redact(path))
+        source = HTTPSource(self, path, details)
+        if source.size is None:
+            source.whole = await self._cat_file(path)
+            source.details["size"] = len(source.whole)
+        return source
+
+    async def _open_writer(self, path: str, mode: str, **kwargs: Any) -> Writer:
+        raise OSError(errno.EROFS, "web servers are read-only here", redact(path))
 
     # Requests
 
@@ -397,20 +407,34 @@ class HTTPFileSystem(AsyncFileSystem):
         return aiohttp.ClientSession(**options)
 
 
-class HTTPFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
-    """What `HTTPFileSystem.open` returns: fsspec's buffered file over ranges of one version."""
+class HTTPSource(Source):
+    """Ranges of one version; by one stream that is read on where the server knows no ranges."""
 
-    def __init__(self, fs: HTTPFileSystem, path: str, mode: str = "rb", **kwargs: Any) -> None:
-        if mode != "rb":
-            raise OSError(errno.EROFS, "web servers are read-only here", redact(path))
-        super().__init__(fs, path, mode, **kwargs)
-        if self.size is None:
-            raise UnsupportedError(f"{redact(path)} does not tell its size; read it with cat_file")
-        self._fingerprint = quirks.normalise(self.details, name="").fingerprint
+    def __init__(self, fs: HTTPFileSystem, path: str, details: Mapping[str, Any]) -> None:
+        super().__init__(path, details, key=content_key(fs, path, details))
+        self._fs = fs
+        self._version = self.fingerprint
+        self._stream: ByteStream | None = None
 
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        data: bytes = self.fs.read_range(self.path, start, end, fingerprint=self._fingerprint, size=self.size)
-        return data
+    async def fetch(self, start: int, end: int) -> bytes:
+        if self._stream is None:
+            try:
+                return await self._fs._read_range(
+                    self.path, start, end, fingerprint=self._version, size=self.size if self.whole is None else None
+                )
+            except RangesIgnoredError:
+                pass
+        return await self._whole_stream().read(start, end - start)
+
+    def _whole_stream(self) -> ByteStream:
+        if self._stream is None:
+            self._stream = ByteStream(self._fs, self.path, self._version, self.size)
+        return self._stream
+
+    async def aclose(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
 
 
 class ByteStream:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.implementations.local import LocalFileSystem as FsspecLocalFileSystem
@@ -21,7 +20,18 @@ from fsspec.implementations.local import LocalFileSystem as FsspecLocalFileSyste
 from aiovfs.aio import disk
 from aiovfs.fs.base import METHODS, AsyncFileSystem
 from aiovfs.fs.files import AsyncFile
+from aiovfs.fs.local_files import (
+    FLAGS,
+    LocalReader,
+    LocalWriter,
+    PendingFile,
+    Replacement,
+    has_to_be_written_in_place,
+    open_in_place,
+    replace_content,
+)
 from aiovfs.fs.local_store import LocalStore
+from aiovfs.fs.sources import Writer
 from aiovfs.fs.sync import blocking
 from aiovfs.types import Buffer
 
@@ -83,7 +93,7 @@ class LocalFileSystem(AsyncFileSystem):
     async def _pipe_file(self, path: Any, value: Buffer, mode: str = "overwrite", **kwargs: Any) -> None:
         name = self._strip_protocol(path)
         await self._make_parent(name)
-        await disk.run(write_file, name, value, "xb" if mode == "create" else "wb")
+        await disk.run(partial(replace_content, name, value, exclusive=mode == "create"))
 
     async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
         old, new = self._strip_protocol(path1), self._strip_protocol(path2)
@@ -91,7 +101,7 @@ class LocalFileSystem(AsyncFileSystem):
         if await disk.run(os.path.isdir, old):
             await self._makedirs(new, exist_ok=True)
         else:
-            await disk.run(shutil.copyfile, old, new)
+            await disk.run(copy_whole, old, new)
 
     async def _get_file(self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         if hasattr(lpath, "write"):
@@ -169,20 +179,38 @@ class LocalFileSystem(AsyncFileSystem):
     async def _symlink(self, src: Any, dst: Any) -> None:
         await disk.run(os.symlink, self._strip_protocol(src), self._strip_protocol(dst))
 
-    async def open_async(self, path: Any, mode: str = "rb", **kwargs: Any) -> AsyncFile:
-        """An async file; its calls are made in threads."""
-        if "b" not in mode:
-            raise ValueError(f"open_async() opens binary files; mode {mode!r} asks for text")
-        file = await disk.run(partial(self._open, self._strip_protocol(path), mode))
-        return AsyncFile(file, disk.run)
+    async def _open_bytes(self, path: Any, mode: str, **kwargs: Any) -> AsyncFile:
+        name = self._strip_protocol(path)
+        mode = mode.replace("b", "") + "b"
+        if mode not in FLAGS:
+            raise ValueError(f"mode {mode!r} is none of {', '.join(FLAGS)}")
+        if "r" not in mode:
+            await self._make_parent(name)
+        if kwargs.pop("atomic", False) or (self._intrans and mode in ("wb", "xb", "ab")):
+            return await super()._open_bytes(name, mode, **kwargs)
+        return await disk.run(open_in_place, name, mode)
 
-    def _open(self, path: Any, mode: str = "rb", autocommit: bool = True, **kwargs: Any) -> Any:
+    async def _open_writer(self, path: str, mode: str, **kwargs: Any) -> Writer:
+        return LocalWriter(await disk.run(partial(Replacement, path, mode, make_parents=self.auto_mkdir)))
+
+    def _open(
+        self,
+        path: Any,
+        mode: str = "rb",
+        block_size: int | str | None = None,
+        autocommit: bool = True,
+        cache_options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """A file of Python's, written in place; with `atomic=True` it is put in place as a whole when it is closed."""
         name = self._strip_protocol(path)
         if self.auto_mkdir and "r" not in mode:
             os.makedirs(os.path.dirname(name), exist_ok=True)
-        if autocommit or "r" in mode:
+        if mode == "rb":
+            return LocalReader(self, name)
+        if (autocommit and not kwargs.get("atomic")) or "+" in mode:
             return open(name, mode)
-        return PendingFile(name, mode)
+        return PendingFile(name, mode, autocommit=autocommit)
 
     async def _make_parent(self, name: str) -> None:
         if self.auto_mkdir:
@@ -195,41 +223,6 @@ class LocalFileSystem(AsyncFileSystem):
     def isabs(self, path: Any) -> bool:
         """True for an absolute name."""
         return os.path.isabs(path)
-
-
-class PendingFile:
-    """A file of a transaction: written beside its target, put in place by `commit`."""
-
-    def __init__(self, path: str, mode: str) -> None:
-        self.path = path
-        fd, self._name = tempfile.mkstemp(prefix=".aiovfs-", dir=os.path.dirname(path))
-        if "a" in mode and os.path.exists(path):
-            shutil.copyfile(path, self._name)
-        self._exclusive = "x" in mode
-        self._file = os.fdopen(fd, "ab" if "a" in mode else "wb")
-
-    def commit(self) -> None:
-        """Put the file in the place of its target."""
-        self._file.close()
-        if self._exclusive:
-            os.link(self._name, self.path)
-            os.unlink(self._name)
-        else:
-            os.replace(self._name, self.path)
-
-    def discard(self) -> None:
-        """Remove what was written."""
-        self._file.close()
-        os.unlink(self._name)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._file.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
 
 
 def is_tree(path: str) -> bool:
@@ -295,10 +288,19 @@ def read_range(path: str, start: int | None, end: int | None) -> bytes:
         return disk.read_fully(file.fileno(), max(stop - begin, 0), begin)
 
 
-def write_file(path: str, content: Buffer, mode: str) -> None:
-    """Make `content` the file's."""
-    with open(path, mode) as file:
-        file.write(content)
+def copy_whole(source: str, target: str) -> None:
+    """Make `target` a copy of `source`, in one step where that is possible."""
+    if has_to_be_written_in_place(target) or os.path.realpath(source) == os.path.realpath(target):
+        shutil.copyfile(source, target)
+        return
+    replacement = Replacement(target, "wb")
+    try:
+        with open(source, "rb") as reading:
+            shutil.copyfileobj(reading, replacement.file, 1024 * 1024)
+        replacement.commit()
+    except BaseException:
+        replacement.discard()
+        raise
 
 
 def copy_new(source: str, target: str) -> None:

@@ -12,7 +12,6 @@ import io
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -20,7 +19,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from aiovfs.aio import disk
 from aiovfs.fs import paths
 from aiovfs.fs.base import METHODS, AsyncFileSystem
-from aiovfs.fs.files import AsyncFile
+from aiovfs.fs.files import AsyncFile, FileOverSync
 from aiovfs.fs.memory_store import MemoryStore, read_file, write_file
 from aiovfs.fs.tree import Directory, File, Node, Symlink, Tree, error
 from aiovfs.types import Buffer
@@ -125,7 +124,7 @@ class MemoryFileSystem(AsyncFileSystem):
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         if await self._isdir(rpath):
-            await disk.run(partial(os.makedirs, lpath, exist_ok=True))
+            await disk.run(lambda: os.makedirs(lpath, exist_ok=True))
             return
         content = await self._cat_file(rpath)
         callback.set_size(len(content))
@@ -200,39 +199,36 @@ class MemoryFileSystem(AsyncFileSystem):
     async def _modified(self, path: str) -> datetime:
         return datetime.fromtimestamp(self.tree.find(self._relative(path)).mtime_ns / 1e9, tz=UTC)
 
-    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> AsyncFile:
-        """An async file; its calls are made in place."""
-        if "b" not in mode:
-            raise ValueError(f"open_async() opens binary files; mode {mode!r} asks for text")
+    async def _open_bytes(self, path: str, mode: str, **kwargs: Any) -> AsyncFile:
+        if self._intrans and mode in ("wb", "xb", "ab"):
+            return await super()._open_bytes(path, mode, **kwargs)
 
         async def call(func: Any, *args: Any) -> Any:
             return func(*args)
 
-        return AsyncFile(self._open(path, mode), call)
+        return FileOverSync(self._open(path, mode), call, name=path, mode=mode)
 
-    def _open(self, path: str, mode: str = "rb", autocommit: bool = True, **kwargs: Any) -> Any:
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | str | None = None,
+        autocommit: bool = True,
+        cache_options: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         name = self._relative(path)
         with self.tree.lock:
             if mode == "rb":
-                return io.BufferedReader(MemoryRaw(self.tree.find_file(name)))
+                return MemoryReader(self, "/" + name, self.tree.find_file(name).snapshot())
             if mode == "r+b":
                 return io.BufferedRandom(MemoryRaw(self.tree.find_file(name)))
             if mode not in ("wb", "xb", "ab", "w+b"):
                 raise ValueError(f"mode {mode!r} is none of rb, r+b, wb, w+b, xb, ab")
-            self.tree.make_directories(paths.parent_of(name))
-            known = self.tree.open(name, create=True, exclusive=mode == "xb") if autocommit else File()
-            if mode in ("wb", "w+b") and autocommit:
-                known.truncate(0)
-            raw = MemoryRaw(known, append=mode == "ab")
             if mode == "w+b":
-                return io.BufferedRandom(raw)
-            return MemoryWriter(raw, None if autocommit else partial(self._commit, name, known, mode))
-
-    def _commit(self, name: str, file: File, mode: str) -> None:
-        with self.tree.lock:
-            content = bytes(file.content)
-            target = self.tree.open(name, create=True, exclusive=mode == "xb")
-            target.write(content, target.size) if mode == "ab" else target.replace(content)
+                self.tree.make_directories(paths.parent_of(name))
+                return io.BufferedRandom(MemoryRaw(self.tree.open(name, create=True, truncate=True)))
+            return MemoryWriter(self.tree, name, mode, autocommit=autocommit)
 
 
 class MemoryRaw(io.RawIOBase):
@@ -283,22 +279,86 @@ class MemoryRaw(io.RawIOBase):
         return size
 
 
-class MemoryWriter(io.BufferedWriter):
-    """A file being written; in a transaction it gets its name at `commit`."""
+class MemoryReader(io.BufferedReader):
+    """A file being read. Unpickled, it is open where it was."""
 
-    def __init__(self, raw: MemoryRaw, link: Any) -> None:
-        super().__init__(raw)
-        self._link = link
+    def __init__(self, fs: MemoryFileSystem, path: str, file: File) -> None:
+        super().__init__(MemoryRaw(file))
+        self.fs = fs
+        self.path = path
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        size: int = self.raw.size  # type: ignore[attr-defined]
+        return size
+
+    def __reduce__(self) -> Any:
+        return _reopen, (self.fs, self.path, self.tell())
+
+
+def _reopen(fs: MemoryFileSystem, path: str, position: int) -> MemoryReader:
+    file: MemoryReader = fs._open(path)
+    file.seek(position)
+    return file
+
+
+class MemoryWriter(io.BufferedWriter):
+    """A file being written. It has its name and content when it is closed; in a transaction, at `commit`."""
+
+    def __init__(self, tree: Tree, name: str, mode: str, *, autocommit: bool) -> None:
+        """`mode`: "wb", "xb" or "ab". Call with the tree's lock held."""
+        try:
+            known: Node | None = tree.find(name)
+        except FileNotFoundError:
+            known = None
+        if isinstance(known, Directory):
+            raise error(errno.EISDIR, name)
+        if known is not None and mode == "xb":
+            raise error(errno.EEXIST, name)
+        self._tree = tree
+        self._name = name
+        self._kind = mode
+        self._content = File()
+        self._before = 0
+        self._autocommit = autocommit
+        self._is_wanted = True
+        if mode == "ab" and isinstance(known, File):
+            self._content.replace(known.content)
+            self._before = known.size
+        super().__init__(MemoryRaw(self._content, append=mode == "ab"))
 
     def commit(self) -> None:
-        """Give the file its name and content."""
-        if self._link is not None:
-            self._link()
-            self._link = None
+        """Give the file its name and content. Once is enough."""
+        if not self._is_wanted:
+            return
+        if not self.closed:
+            self.flush()
+        self._is_wanted = False
+        with self._tree.lock:
+            content = bytes(self._content.content)
+            self._tree.make_directories(paths.parent_of(self._name))
+            target = self._tree.open(self._name, create=True, exclusive=self._kind == "xb")
+            if self._kind == "ab":
+                target.write(content[self._before :], target.size)
+            else:
+                target.replace(content)
 
     def discard(self) -> None:
-        """Forget what was written."""
-        self._link = None
+        """Forget what was written; the file stays as it was."""
+        self._is_wanted = False
+        super().close()
+
+    def close(self) -> None:
+        super().close()
+        if self._autocommit:
+            self.commit()
+
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
+        if kind is not None:
+            self.discard()
+        else:
+            self.close()
 
 
 async def connect(url: str, *, options: Mapping[str, Any], client: str | None, read_only: bool) -> MemoryStore:

@@ -20,7 +20,7 @@ from aiovfs._loop.caller import leave_caller
 from aiovfs._loop.companion import is_on_loop
 from aiovfs.fs.base import AsyncFileSystem
 from aiovfs.fs.drivers import SyncRunner, overrides
-from aiovfs.fs.files import AsyncFile
+from aiovfs.fs.files import AsyncFile, FileOverSync
 
 __all__ = ["AsyncFileSystemWrapper"]
 
@@ -207,11 +207,10 @@ class AsyncFileSystemWrapper(AsyncFileSystem):
     async def _mv_file(self, path1: str, path2: str) -> None:
         await self._call("mv", path1, path2)
 
-    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> AsyncFile:
-        """An async file; its calls are made in threads, under the same rules as the file system's."""
-        if "b" not in mode:
-            raise ValueError(f"open_async() opens binary files; mode {mode!r} asks for text")
-        return AsyncFile(await self._call("open", path, mode, **kwargs), self._run)
+    async def _open_bytes(self, path: str, mode: str, **kwargs: Any) -> AsyncFile:
+        """A file of the wrapped file system; its calls are made in threads, under the same rules as the others."""
+        options = {name: value for name, value in kwargs.items() if value is not None}
+        return FileOverSync(await self._call("open", path, mode, **options), self._run, name=path, mode=mode)
 
     open = in_place("open")
     _open = in_place("_open")
@@ -229,7 +228,7 @@ class AsyncFileSystemWrapper(AsyncFileSystem):
     end_transaction = in_place("end_transaction")
 
     @property
-    def transaction(self) -> Any:
+    def transaction(self) -> Any:  # type: ignore[override]
         """The wrapped file system's."""
         return self.sync_fs.transaction
 

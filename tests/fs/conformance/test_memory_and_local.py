@@ -17,10 +17,6 @@ from aiovfs.testing.conformance import AllTests, Backend, Capabilities, MakeFS
 
 class Memory(Backend):
     loops = ("asyncio", "uvloop", "trio")
-    capabilities = Capabilities(
-        text="open_async opens binary files",
-        atomic_files="a file is open in the tree itself: what is written shows at once",
-    )
 
     @pytest.fixture
     def make_fs(self, tmp_path: Path) -> MakeFS:
@@ -28,12 +24,7 @@ class Memory(Backend):
 
 
 class Local(Backend):
-    capabilities = Capabilities(
-        text="open_async opens binary files",
-        open_async="its file is not closed when the task that closes it is cancelled",
-        atomic_files="files are written in place, as the disk does",
-        atomic_writes="files are written in place, as the disk does",
-    )
+    capabilities = Capabilities(atomic_files="files are written in place, as the disk does")
     known_failures: ClassVar = {
         "test_progress_is_told_for_each_file_and_for_their_bytes": "one file's own callback is not moved",
     }
@@ -48,6 +39,11 @@ class Local(Backend):
 
 
 class WrappedLocal(Local):
+    capabilities = Capabilities(
+        open_async="a file that is read when its task is cancelled is left open by the thread that reads it",
+        atomic_files="fsspec writes files in place",
+        atomic_writes="fsspec writes files in place",
+    )
     known_failures: ClassVar = {
         "test_progress_is_told_for_each_file_and_for_their_bytes": "fsspec's local get_file moves no callback",
         "test_uploading_over_what_exists_is_refused_when_asked": "fsspec's local put_file ignores mode",
@@ -62,7 +58,6 @@ class WrappedLocal(Local):
 class WrappedMemory(Backend):
     loops = ("asyncio",)
     capabilities = Capabilities(
-        text="open_async opens binary files",
         atomic_files="fsspec's memory files are open in the store itself",
     )
     known_failures: ClassVar = {
