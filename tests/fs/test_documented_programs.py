@@ -55,6 +55,7 @@ def test_synchronous_api(urls: list[str]) -> None:
     fs = fsspec.filesystem("aiohttp")
     out = fs.cat(urls)  # fetches data concurrently
     assert list(out.values()) == CONTENTS
+    sync(fs.loop, fs._close)
 
 
 @pytest.mark.servers
@@ -67,6 +68,7 @@ def test_synchronous_api_from_many_threads(urls: list[str]) -> None:
     for thread in threads:
         thread.join()
     assert outs == [CONTENTS] * 10
+    sync(fs.loop, fs._close)
 
 
 def test_documentation_of_the_synchronous_methods_is_fsspecs_unless_the_class_has_its_own() -> None:
