@@ -319,4 +319,4 @@ def test_the_contract_is_one_class_for_ours_and_the_ported() -> None:
     assert asyn.AsyncFileSystem is AsyncFileSystem
     assert issubclass(AsyncFileSystem, (Bulk, fsspec.asyn.AsyncFileSystem))
     make: Callable[..., Any] = asyn.sync_wrapper
-    assert make.__module__ == "aiovfs.fs.sync"
+    assert make.__module__ == "aiovfs.fs.facade"

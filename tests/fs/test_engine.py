@@ -23,12 +23,12 @@ from fsspec.exceptions import FSTimeoutError
 from aiovfs._loop import companion as companions
 from aiovfs._loop.companion import Companion, companion, companion_of_thread, inbox_of
 from aiovfs._loop.forks import survives_fork
-from aiovfs.fs import sync as face
+from aiovfs.fs import facade as face
 from aiovfs.fs.base import AsyncFileSystem
 from aiovfs.fs.carried import CarriedFileSystem, portable
+from aiovfs.fs.facade import async_gen_wrapper, get_loop, sync, sync_teardown, sync_wrapper
 from aiovfs.fs.local import LocalFileSystem
 from aiovfs.fs.memory import MemoryFileSystem
-from aiovfs.fs.sync import async_gen_wrapper, get_loop, sync, sync_teardown, sync_wrapper
 from aiovfs.fs.wrapper import AsyncFileSystemWrapper
 
 fork_warns = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -436,7 +436,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
 HEAD = """
 import asyncio, atexit, sys, threading
 from aiovfs.fs.base import AsyncFileSystem
-from aiovfs.fs.sync import get_loop, sync, sync_teardown
+from aiovfs.fs.facade import get_loop, sync, sync_teardown
 
 class Plain(AsyncFileSystem):
     cachable = False

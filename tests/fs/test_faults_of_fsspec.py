@@ -86,7 +86,7 @@ class Theirs(Coroutines, fsspec.asyn.AsyncFileSystem):
 
 
 class Ours(Coroutines, AsyncFileSystem):
-    from aiovfs.fs.sync import sync_wrapper
+    from aiovfs.fs.facade import sync_wrapper
 
     long = sync_wrapper(Coroutines._long)
     cancelled = sync_wrapper(Coroutines._cancelled)

@@ -37,8 +37,8 @@ from aiovfs.fs import concurrency
 from aiovfs.fs.base import AsyncFileSystem
 from aiovfs.fs.concurrency import default_batch_size as _get_batch_size
 from aiovfs.fs.concurrency import run_coroutines as _run_coros_in_chunks
+from aiovfs.fs.facade import async_gen_wrapper, get_loop, logger, sync, sync_teardown, sync_wrapper
 from aiovfs.fs.mirror import async_methods
-from aiovfs.fs.sync import async_gen_wrapper, get_loop, logger, sync, sync_teardown, sync_wrapper
 
 __all__ = [
     "DEFAULT_CALLBACK",

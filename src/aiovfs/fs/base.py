@@ -3,7 +3,7 @@
 It is an instance of fsspec's class, as pandas, pyarrow, Dask, Ray and zarr ask for, and keeps its coroutines under
 their names. What differs:
 
-- the synchronous methods are those of `sync`, written out below; a class that brings more coroutines gets theirs when
+- the synchronous methods are those of `facade`, written out below; a class that brings more coroutines gets theirs when
   it is defined (`mirror`), not with every instance;
 - an instance made with `asynchronous=True` is cached per running loop, not per thread: two runs of `asyncio.run` never
   share a session. An instance without is safe to use in a forked child, also one with a loop of the parent's;
@@ -35,9 +35,9 @@ from aiovfs._loop.companion import (
 )
 from aiovfs.aio import disk
 from aiovfs.fs.bulk import Bulk, is_default
+from aiovfs.fs.facade import blocking, blocking_iterator
 from aiovfs.fs.mirror import mirror
 from aiovfs.fs.opening import Opening
-from aiovfs.fs.sync import blocking, blocking_iterator
 from aiovfs.fs.walking import NOT_THERE, Walking
 
 __all__ = ["METHODS", "AsyncFileSystem"]

@@ -25,9 +25,9 @@ from fsspec.spec import AbstractBufferedFile
 from aiovfs._loop.companion import block_on, current_loop
 from aiovfs.errors import StaleError
 from aiovfs.fs.blocks import BLOCK_SIZE
+from aiovfs.fs.facade import run_blocking
 from aiovfs.fs.files import VersionReader
 from aiovfs.fs.sources import Source, Writer
-from aiovfs.fs.sync import run_blocking
 from aiovfs.fs.windows import LARGEST
 from aiovfs.types import Buffer
 

@@ -34,12 +34,12 @@ from aiovfs._loop.companion import current_loop
 from aiovfs.errors import MissingPackageError, StaleError, UnsupportedError
 from aiovfs.fs import http_index, quirks
 from aiovfs.fs.base import AsyncFileSystem
+from aiovfs.fs.facade import blocking
 from aiovfs.fs.failures import error_for_status, translate
 from aiovfs.fs.ranges import ByteRange, parse_content_range, to_header
 from aiovfs.fs.registry import redact
 from aiovfs.fs.retries import retrying
 from aiovfs.fs.sources import Source, Writer, content_key
-from aiovfs.fs.sync import blocking
 
 if TYPE_CHECKING:
     import aiohttp

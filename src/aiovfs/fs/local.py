@@ -19,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem as FsspecLocalFileSyste
 
 from aiovfs.aio import disk
 from aiovfs.fs.base import METHODS, AsyncFileSystem
+from aiovfs.fs.facade import blocking
 from aiovfs.fs.files import AsyncFile
 from aiovfs.fs.local_files import (
     FLAGS,
@@ -32,7 +33,6 @@ from aiovfs.fs.local_files import (
 )
 from aiovfs.fs.local_store import LocalStore
 from aiovfs.fs.sources import Writer
-from aiovfs.fs.sync import blocking
 from aiovfs.types import Buffer
 
 __all__ = ["LocalFileSystem"]

@@ -21,7 +21,7 @@ from typing import Any
 import fsspec.asyn
 from fsspec import AbstractFileSystem
 
-from aiovfs.fs.sync import blocking, blocking_iterator
+from aiovfs.fs.facade import blocking, blocking_iterator
 
 __all__ = ["async_methods", "mirror"]
 

@@ -20,9 +20,9 @@ from typing import Any, Self
 import anyio
 
 from aiovfs.aio import disk
+from aiovfs.fs.facade import run_blocking
 from aiovfs.fs.files import place_of
 from aiovfs.fs.sources import Writer
-from aiovfs.fs.sync import run_blocking
 from aiovfs.types import Buffer
 
 __all__ = ["Staged", "Transaction"]
