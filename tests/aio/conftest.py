@@ -10,8 +10,8 @@ from aiovfs._loop.driver import Driver
 from aiovfs.aio import select
 from aiovfs.aio.engine import Engine
 
-ENGINES = ("uring", "uring-ring", "python")
-"""`uring-ring` tries nothing in place: everything goes through the ring."""
+ENGINES = ("uring", "uring-ring", "pool-threads", "linux", "python")
+"""`uring-ring` and `pool-threads` try nothing in place: everything goes through the ring, or to a thread."""
 
 
 def without_hits(make: Callable[[Driver], Engine]) -> Callable[[Driver], Engine]:

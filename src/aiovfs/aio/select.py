@@ -20,19 +20,18 @@ __all__ = ["ENGINES", "EngineInfo", "choose", "engine_info", "make"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One engine: where it is, and whether it may be chosen without being named."""
+    """One engine, and where it is."""
 
     name: str
     module: str
-    is_default: bool
     summary: str
 
 
 ENGINES = (
-    Candidate("uring", "aiovfs.aio.engines.uring", True, "io_uring: one ring a loop"),
-    Candidate("pool", "aiovfs.aio.engines.pool", True, "threads in C and one eventfd"),
-    Candidate("linux", "aiovfs.aio.engines.linux", False, "kernel AIO, which waits only for O_DIRECT files"),
-    Candidate("python", "aiovfs.aio.engines.python", True, "threads of Python; nothing native"),
+    Candidate("uring", "aiovfs.aio.engines.uring", "io_uring: one ring a loop"),
+    Candidate("linux", "aiovfs.aio.engines.linux", "threads in C and one eventfd; kernel AIO for O_DIRECT files"),
+    Candidate("pool", "aiovfs.aio.engines.pool", "threads in C and one eventfd"),
+    Candidate("python", "aiovfs.aio.engines.python", "threads of Python; nothing native"),
 )
 """Best first. Each module has `probe() -> None`, which raises what is in the way, and `make(driver) -> Engine`."""
 
@@ -68,9 +67,6 @@ def choose(wanted: str | None = None) -> tuple[Callable[[Driver], Engine], Engin
             continue
         if found is not None:
             others[candidate.name] = f"{found[0].__module__.rpartition('.')[2]} is preferred"
-            continue
-        if wanted is None and not candidate.is_default:
-            others[candidate.name] = "used only when it is asked for"
             continue
         try:
             module = importlib.import_module(candidate.module)

@@ -36,7 +36,7 @@ typedef struct kernel_aio {
     aio_context_t context;
     unsigned capacity;
     unsigned in_flight; /* accepted by the kernel and not yet reaped */
-    int eventfd;
+    int eventfd, owns_eventfd;
     pid_t pid;
 } kernel_aio;
 
@@ -58,15 +58,20 @@ static inline void kernel_aio_unlock(void)
     atomic_flag_clear_explicit(&kernel_aio_keeping, memory_order_release);
 }
 
-/* 0, or -errno: -EAGAIN when the machine's aio-max-nr is used up, -ENOSYS where the kernel has no AIO. */
-static inline int kernel_aio_open(kernel_aio *k, unsigned capacity)
+/* 0, or -errno: -EAGAIN when the machine's aio-max-nr is used up, -ENOSYS where the kernel has no AIO. Completions are told
+ * to `notify`, an eventfd of the caller's, or to one that is made when that is -1. */
+static inline int kernel_aio_open(kernel_aio *k, unsigned capacity, int notify)
 {
     memset(k, 0, sizeof *k);
     k->pid = getpid();
     k->capacity = capacity;
-    k->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (k->eventfd < 0)
-        return -errno;
+    k->eventfd = notify;
+    if (notify < 0) {
+        k->owns_eventfd = 1;
+        k->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (k->eventfd < 0)
+            return -errno;
+    }
     kernel_aio_lock();
     for (int i = 0; i < KERNEL_AIO_KEPT; i++)
         if (kernel_aio_kept[i].context && kernel_aio_kept[i].pid == k->pid && kernel_aio_kept[i].capacity == capacity) {
@@ -77,7 +82,8 @@ static inline int kernel_aio_open(kernel_aio *k, unsigned capacity)
     kernel_aio_unlock();
     if (!k->context && syscall(SYS_io_setup, capacity, &k->context) < 0) {
         int error = errno;
-        close(k->eventfd);
+        if (k->owns_eventfd)
+            close(k->eventfd);
         k->eventfd = -1;
         return -error;
     }
@@ -102,7 +108,7 @@ static inline void kernel_aio_close(kernel_aio *k)
             syscall(SYS_io_destroy, k->context);
     }
     k->context = 0;
-    if (k->eventfd >= 0)
+    if (k->eventfd >= 0 && k->owns_eventfd)
         close(k->eventfd);
     k->eventfd = -1;
 }

@@ -64,6 +64,7 @@ typedef struct channel {
     pool *pool;
     int eventfd;
     int generation;
+    atomic_int is_closing; /* what waits for pipes and the like gives up */
     atomic_int references; /* the owner, and every request that is in flight */
     _Atomic(job *) completed;
     /* what follows is touched by the owner's thread only */
@@ -153,7 +154,7 @@ static void job_run_watched(job *j)
 {
     struct pollfd ready = {.fd = j->request.fd, .events = request_is_write(&j->request) ? POLLOUT : POLLIN};
     while (poll(&ready, 1, POOL_CANCEL_CHECK_MS) == 0)
-        if (atomic_load(&j->state) == JOB_CANCELLED) {
+        if (atomic_load(&j->state) == JOB_CANCELLED || atomic_load(&j->channel->is_closing)) {
             job_finish(j, -ECANCELED);
             return;
         }
@@ -444,6 +445,24 @@ static inline int channel_cancel(job *j)
         /* Only a request that watches a pipe or the like will notice; for others it is too late. */
         atomic_compare_exchange_strong(&j->state, &expected, JOB_CANCELLED);
     return 0;
+}
+
+/* Let everything that no worker has taken yet, and everything that waits for a pipe or the like, end with -ECANCELED.
+ * The channel is only emptied from then on. */
+static inline void channel_cancel_all(channel *c)
+{
+    pool *p = c->pool;
+    if (channel_is_dead(c))
+        return;
+    atomic_store(&c->is_closing, 1);
+    for (job *j = c->staged; j; j = j->next)
+        channel_cancel(j);
+    pthread_mutex_lock(&p->lock);
+    for (job *j = p->head; j; j = j->next)
+        if (j->channel == c) /* only the first of a chain is in the queue; the others follow it */
+            channel_cancel(j);
+    pthread_mutex_unlock(&p->lock);
+    channel_flush(c);
 }
 
 /* Take up to `limit` completions, oldest first. Read the eventfd before, not after: who completes later writes it again. */

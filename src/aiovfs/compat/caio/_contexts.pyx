@@ -83,7 +83,7 @@ cdef extern from "aiovfs/aio/engines/kernel_aio.h" nogil:
         unsigned in_flight
         int eventfd
     int KERNEL_AIO_BATCH
-    int kernel_aio_open(kernel_aio *k, unsigned capacity)
+    int kernel_aio_open(kernel_aio *k, unsigned capacity, int notify)
     void kernel_aio_close(kernel_aio *k)
     int kernel_aio_submit(kernel_aio *k, const request **requests, int count)
     int kernel_aio_reap(kernel_aio *k, completion *out, int limit, int minimum, double seconds)
@@ -654,7 +654,7 @@ cdef class LinuxContext(PolledContext):
             raise ValueError(f"max_requests={wanted} must be positive")
         capacity = <unsigned>wanted
         with nogil:
-            status = kernel_aio_open(&self.kernel, capacity)
+            status = kernel_aio_open(&self.kernel, capacity, -1)
         if status < 0:
             raise operation_error(-status, f"io_setup for {capacity} requests (/proc/sys/fs/aio-max-nr bounds them)")
         self.pid = os.getpid()
@@ -942,7 +942,7 @@ def probe_sqpoll():
 def probe_linux():
     """Raise `ImportError` with the reason where kernel AIO cannot be used."""
     cdef kernel_aio k
-    cdef int status = kernel_aio_open(&k, 1)
+    cdef int status = kernel_aio_open(&k, 1, -1)
     if status < 0:
         raise ImportError(f"kernel AIO cannot be used here: {os.strerror(-status)}")
     kernel_aio_close(&k)

@@ -9,7 +9,8 @@ __all__ = ["AsyncioContext", "Context", "Operation"]
 
 
 class AsyncioContext(PolledAsyncioContext):
-    """Operations of kernel AIO, awaited."""
+    """Operations of kernel AIO, awaited; of buffered files, where it would block, by threads."""
 
+    ENGINE = "linux"
     CONTEXT_CLASS = Context
     OPERATION_CLASS = Operation

@@ -1,20 +1,20 @@
-"""`AsyncioContext` over a low-level context whose eventfd the loop watches: what `uring` and `linux` have in common."""
+"""What `uring` and `linux` have in common: a low-level context whose eventfd the loop watches."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from aiovfs.compat.caio.asyncio_base import AsyncioContextBase
+from aiovfs.compat.caio.asyncio_engine import EngineAsyncioContext
 
 __all__ = ["PolledAsyncioContext"]
 
 
-class PolledAsyncioContext(AsyncioContextBase):
-    """Completions arrive on the loop's thread."""
+class PolledAsyncioContext(EngineAsyncioContext):
+    """The engine for calls, and for `submit()` the low-level context; its completions arrive on the loop's thread."""
 
-    def _create_context(self, max_requests: int, **kwargs: Any) -> Any:
-        context = super()._create_context(max_requests, **kwargs)
+    def _make_low_level(self) -> Any:
+        context = super()._make_low_level()
         self.loop.add_reader(context.fileno, self._on_read_event)
         return context
 

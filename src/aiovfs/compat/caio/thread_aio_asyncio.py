@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from aiovfs.compat.caio.asyncio_base import AsyncioContextBase
+from aiovfs.compat.caio.asyncio_engine import EngineAsyncioContext
 from aiovfs.compat.caio.thread_aio import Context, Operation
 
 __all__ = ["AsyncioContext", "Context", "Operation"]
 
 
-class AsyncioContext(AsyncioContextBase):
-    """Operations in a pool of threads, awaited."""
+class AsyncioContext(EngineAsyncioContext):
+    """Operations in the process's pool of threads, awaited. With `pool_size`, at most so many run at a time."""
 
+    ENGINE = "pool"
+    CONTEXT_OPTIONS = frozenset({"pool_size"})
     CONTEXT_CLASS = Context
     OPERATION_CLASS = Operation
 
