@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from typing import cast
 
 from aiovfs._loop.driver import Driver
 from aiovfs.aio.engine import Engine
+from aiovfs.aio.native import load
 
 __all__ = ["make", "probe"]
 
 
 def probe() -> Mapping[str, object]:
     """What it would use. Raises `OSError` or `ImportError` with what is in the way."""
-    if os.environ.get("AIOVFS_PURE") == "1":
-        raise ImportError("AIOVFS_PURE=1 chooses Python")
-    from aiovfs.aio import _pool
-
-    Engine.register(_pool.LinuxEngine)
-    return _pool.probe_kernel_aio()
+    native = load("_pool")
+    Engine.register(native.LinuxEngine)
+    features: Mapping[str, object] = native.probe_kernel_aio()
+    return features
 
 
 def make(driver: Driver) -> Engine:
     """The engine for the loop of `driver`."""
-    from aiovfs.aio._pool import LinuxEngine
-
-    return cast("Engine", LinuxEngine(driver))
+    engine: Engine = load("_pool").LinuxEngine(driver)
+    return engine

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from typing import cast
 
 from aiovfs._loop.driver import Driver
 from aiovfs.aio.engine import Engine
+from aiovfs.aio.native import load
 
 __all__ = ["make", "probe"]
 
 
 def probe() -> Mapping[str, object]:
     """What it would use. Raises `OSError` or `ImportError` with what is in the way."""
-    if os.environ.get("AIOVFS_PURE") == "1":
-        raise ImportError("AIOVFS_PURE=1 chooses Python")
-    from aiovfs.aio import _pool
-
-    Engine.register(_pool.PoolEngine)
-    return _pool.probe()
+    native = load("_pool")
+    Engine.register(native.PoolEngine)
+    features: Mapping[str, object] = native.probe()
+    return features
 
 
 def make(driver: Driver) -> Engine:
     """The engine for the loop of `driver`."""
-    from aiovfs.aio._pool import PoolEngine
-
-    return cast("Engine", PoolEngine(driver))
+    engine: Engine = load("_pool").PoolEngine(driver)
+    return engine
