@@ -231,6 +231,7 @@ async def test_errors_of_open_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "there").touch()
     with pytest.raises(FileExistsError):
         await aio.open(tmp_path / "there", "x")
+    await anyio.lowlevel.checkpoint()  # asyncio tells of the end of an operation in the next tick
     assert str(tmp_path) not in open_descriptors()
 
 
@@ -430,6 +431,7 @@ async def test_a_dropped_file_warns_writes_what_it_has_and_closes(tmp_path: Path
     with pytest.warns(ResourceWarning, match=r"unclosed file <aiovfs.aio.File name='.*dropped'"):  # noqa: PT031
         await drop()
         gc.collect()
+    await anyio.lowlevel.checkpoint()
     assert path.read_bytes() == b"kept"
     assert str(path) not in open_descriptors()
 

@@ -117,4 +117,5 @@ class Descriptor:
                 self.abandon()
 
     def __del__(self) -> None:
+        self._running = 0  # an operation on its way would hold us by its callback
         self.abandon()
