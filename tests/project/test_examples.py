@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 import time
@@ -65,6 +67,7 @@ def test_passthrough_shows_and_changes_another_directory(tmp_path: Path, loop: s
     mnt.mkdir()
     (source / "there").write_text("before\n")
     with served(mnt, "passthrough_fuse.py", str(source), str(mnt), loop):
+        assert os.statvfs(mnt).f_blocks == os.statvfs(source).f_blocks
         assert (mnt / "there").read_text() == "before\n"
         (mnt / "folder").mkdir()
         (mnt / "folder" / "made").write_bytes(b"x" * 300_000)
@@ -73,7 +76,26 @@ def test_passthrough_shows_and_changes_another_directory(tmp_path: Path, loop: s
         assert (mnt / "link").read_bytes() == b"x" * 300_000
         (mnt / "moved").chmod(0o600)
         (mnt / "folder").rmdir()
-        (mnt / "there").unlink()
+        with (mnt / "there").open("r+") as there:
+            os.link(mnt / "there", mnt / "again")
+            assert os.stat(mnt / "there").st_ino == os.stat(mnt / "again").st_ino
+            (mnt / "again").unlink()
+            (mnt / "there").unlink()
+            assert there.read() == "before\n"  # the file has no name any more
+            there.truncate(3)
+            os.posix_fallocate(there.fileno(), 0, 10)
+            assert os.fstat(there.fileno()).st_size == 10
+            with (mnt / "moved").open("r+b") as moved:
+                assert os.copy_file_range(there.fileno(), moved.fileno(), 3, 0, 5) == 3
+        assert (mnt / "moved").read_bytes()[:10] == b"xxxxxbefxx"
+        os.utime(mnt / "link", ns=(1, 2), follow_symlinks=False)
+        assert os.lstat(source / "link").st_mtime_ns == 2
+        os.setxattr(mnt / "moved", "user.colour", b"blue")
+        assert os.listxattr(mnt / "moved") == ["user.colour"]
+        assert os.getxattr(source / "moved", "user.colour") == b"blue"
+        os.mkfifo(mnt / "fifo")
+        assert stat.S_ISFIFO((source / "fifo").stat().st_mode)
+        (mnt / "fifo").unlink()
         assert sorted(path.name for path in mnt.iterdir()) == ["link", "moved"]
     assert sorted(path.name for path in source.iterdir()) == ["link", "moved"]
     assert (source / "moved").stat().st_mode & 0o777 == 0o600
@@ -92,6 +114,7 @@ def test_live_tasks_shows_where_tasks_wait(tmp_path: Path, loop: str) -> None:
 @pytest.mark.mounted
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
 def test_hello_fuse_shows_one_file_until_it_is_unmounted(tmp_path: Path, loop: str) -> None:
+    assert len((EXAMPLES / "hello_fuse.py").read_text().splitlines()) < 25
     with served(tmp_path, "hello_fuse.py", str(tmp_path), loop):
         assert [path.name for path in tmp_path.iterdir()] == ["hello"]
         assert (tmp_path / "hello").read_text() == "Hello from Python!\n"
