@@ -15,7 +15,7 @@
 #define BLOCK (1 << 20)
 #define TARGET_SIZE (4 << 20)
 
-enum { ROOT = 1, FILE_INO, TARGET, DIRECTORY, FIRST_OF_MANY, FIRST_NEW = FIRST_OF_MANY + MANY };
+enum { ROOT = 1, FILE_INO, TARGET, BUFFERED, DIRECTORY, FIRST_OF_MANY, FIRST_NEW = FIRST_OF_MANY + MANY };
 
 static char block[BLOCK], target[TARGET_SIZE];
 static char new_names[NEW][64]; /* "" is a free place; numbers are used again, with another generation */
@@ -24,7 +24,7 @@ static unsigned generation;
 static struct stat attributes_of(fuse_ino_t ino) {
     struct stat st = {.st_ino = ino, .st_nlink = 1, .st_mode = S_IFREG | 0644, .st_blksize = 4096};
     if (ino == ROOT || ino == DIRECTORY) st.st_mode = S_IFDIR | 0755;
-    if (ino == FILE_INO) st.st_size = 256 << 20;
+    if (ino == FILE_INO || ino == BUFFERED) st.st_size = 256 << 20;
     if (ino == TARGET) st.st_size = TARGET_SIZE;
     st.st_blocks = (st.st_size + 511) / 512;
     return st;
@@ -42,6 +42,7 @@ static fuse_ino_t find(fuse_ino_t parent, const char *name) {
     if (parent != ROOT) return 0;
     if (!strcmp(name, "file")) return FILE_INO;
     if (!strcmp(name, "target")) return TARGET;
+    if (!strcmp(name, "buffered")) return BUFFERED;
     if (!strcmp(name, "many")) return DIRECTORY;
     number = find_new(name);
     return number < 0 ? 0 : FIRST_NEW + number;
@@ -74,7 +75,7 @@ static void do_setattr(fuse_req_t request, fuse_ino_t ino, struct stat *wanted, 
 
 static void do_open(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *file) {
     file->fh = ino;
-    file->direct_io = 1;
+    file->direct_io = ino != BUFFERED;
     fuse_reply_open(request, file);
 }
 

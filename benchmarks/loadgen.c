@@ -31,6 +31,8 @@ struct client {
     char path[4096];
     int fd;
     uint64_t size;   /* of the file that is read */
+    uint64_t offset; /* of the next piece that is read in order */
+    char *mapping;
     uint64_t random; /* xorshift state: the same sequence for every server */
     char *buffer;
 };
@@ -87,6 +89,25 @@ static void prepare_new(struct client *client) {
     use(client, name);
 }
 
+static void prepare_cold(struct client *client) {
+    struct stat status;
+    use(client, "buffered");
+    open_path(client, O_RDONLY);
+    if (fstat(client->fd, &status)) fail(client, "fstat");
+    client->size = status.st_size;
+    client->offset = client->size; /* so that the first piece drops what is cached */
+}
+
+static void map(struct client *client) {
+    client->mapping = mmap(NULL, client->size, PROT_READ, MAP_SHARED, client->fd, 0);
+    if (client->mapping == MAP_FAILED) fail(client, "mmap");
+}
+
+static void prepare_mapping(struct client *client) {
+    prepare_cold(client);
+    map(client);
+}
+
 static void prepare_many(struct client *client) { use(client, "many"); }
 
 static void do_stat(struct client *client) {
@@ -129,6 +150,34 @@ static void do_write_small(struct client *client) { write_somewhere(client, SMAL
 static void do_write_large(struct client *client) { write_somewhere(client, LARGE); }
 static void do_write_huge(struct client *client) { write_somewhere(client, HUGE); }
 
+static void drop_cache(struct client *client) {
+    if (client->offset < client->size) return;
+    client->offset = 0;
+    if (client->mapping && munmap(client->mapping, client->size)) fail(client, "munmap");
+    if (posix_fadvise(client->fd, 0, 0, POSIX_FADV_DONTNEED)) fail(client, "posix_fadvise");
+    if (client->mapping) map(client);
+}
+
+static void read_next(struct client *client, size_t size) {
+    drop_cache(client);
+    if (pread(client->fd, client->buffer, size, client->offset) != (ssize_t)size) fail(client, "pread");
+    client->offset += size;
+}
+
+static void do_cold_large(struct client *client) { read_next(client, LARGE); }
+static void do_cold_huge(struct client *client) { read_next(client, HUGE); }
+
+static void do_map_cold(struct client *client) {
+    drop_cache(client);
+    client->buffer[0] += *(volatile char *)(client->mapping + client->offset);
+    client->offset += LARGE;
+}
+
+static void do_map_warm(struct client *client) {
+    uint64_t offset = next_random(client) % (client->size / LARGE) * LARGE;
+    memcpy(client->buffer, client->mapping + offset, LARGE);
+}
+
 static void do_readdir(struct client *client) {
     DIR *stream = opendir(client->path);
     struct dirent *entry;
@@ -160,6 +209,10 @@ static const struct operation {
     {"write_4k", prepare_write, do_write_small},
     {"write_128k", prepare_write, do_write_large},
     {"write_1m", prepare_write, do_write_huge},
+    {"cold_128k", prepare_cold, do_cold_large},
+    {"cold_1m", prepare_cold, do_cold_huge},
+    {"map_cold", prepare_mapping, do_map_cold},
+    {"map_warm", prepare_mapping, do_map_warm},
     {"readdir_10k", prepare_many, do_readdir},
 };
 

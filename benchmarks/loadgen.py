@@ -27,6 +27,7 @@ WRITTEN = 4 << 20
 OPERATIONS = (
     *("stat", "fstat", "open_close", "create_unlink"),
     *("read_4k", "read_128k", "read_1m", "write_4k", "write_128k", "write_1m"),
+    *("cold_128k", "cold_1m", "map_cold", "map_warm"),
     "readdir_10k",
 )
 
@@ -91,6 +92,8 @@ def action(operation: str, directory: Path) -> Callable[[], object]:
             length = SIZES[operation.removeprefix("write_")]
             fd, data = os.open(directory / "target", os.O_WRONLY), b"w" * length
             return lambda: os.pwrite(fd, data, rng.randrange(WRITTEN // length) * length)
+        case "cold_128k" | "cold_1m" | "map_cold" | "map_warm":
+            raise BenchmarkError(f"{operation} needs the C load generator: install a C compiler")
         case "read_4k" | "read_128k" | "read_1m":
             length = SIZES[operation.removeprefix("read_")]
             fd = os.open(path, os.O_RDONLY)

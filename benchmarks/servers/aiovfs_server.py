@@ -5,19 +5,21 @@ Options of the session may follow, as `name=yes` or `name=no`.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
+import trio
 
 from aiovfs import fuse
 from aiovfs.fuse.protocol import messages as m
 from aiovfs.types import NodeId
-from benchmarks.servers.namespace import BLOCK, Node, build
+from benchmarks.servers.namespace import BLOCK, BUFFERED, Node, build
 
 VIEW = memoryview(BLOCK)  # any buffer may be returned, and a slice of a view copies nothing
 
@@ -59,7 +61,7 @@ class Handlers(fuse.Operations):
         return attributes
 
     async def open(self, request: m.Open) -> fuse.Opened:
-        return fuse.Opened(request.nodeid, direct_io=True)
+        return fuse.Opened(request.nodeid, direct_io=request.nodeid != BUFFERED)
 
     async def read(self, request: m.Read) -> memoryview:
         return VIEW[: request.size]
@@ -115,13 +117,30 @@ class Handlers(fuse.Operations):
         return fuse.Statfs()
 
 
+class WaitingHandlers(Handlers):
+    """Reads go to the loop once, by the loop's own means."""
+
+    def __init__(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        super().__init__()
+        self.sleep = sleep
+
+    async def read(self, request: m.Read) -> memoryview:
+        await self.sleep(0)
+        return VIEW[: request.size]
+
+
 def main(mountpoint: str, loop: str, *settings: str) -> None:
-    """Serve until somebody unmounts."""
+    """Serve until somebody unmounts. BENCHMARK_WAIT: reads wait; BENCHMARK_SPIN: the option `spin`."""
     options: dict[str, Any] = {"use_uvloop": True} if loop == "uvloop" else {}
     chosen = {name: value == "yes" for name, _, value in (setting.partition("=") for setting in settings)}
 
+    handlers = Handlers()
+    if os.environ.get("BENCHMARK_WAIT"):
+        handlers = WaitingHandlers(trio.sleep if loop == "trio" else asyncio.sleep)
+    spin = int(os.environ.get("BENCHMARK_SPIN", "0"))
+
     async def serve() -> None:
-        await fuse.serve(Handlers(), mountpoint, fsname="benchmark", **chosen)
+        await fuse.serve(handlers, mountpoint, fsname="benchmark", spin=spin, **chosen)
 
     anyio.run(serve, backend="trio" if loop == "trio" else "asyncio", backend_options=options)
 

@@ -14,7 +14,7 @@ import sys
 
 import mfusepy
 
-from benchmarks.servers.namespace import BLOCK, Node, build
+from benchmarks.servers.namespace import BLOCK, BUFFERED, Node, build
 
 
 def finish(node: Node) -> None:
@@ -50,7 +50,7 @@ class Handlers:
 
     def open(self, path, fi):
         node = self.find(path)
-        fi.fh, fi.direct_io = node.ino, 1
+        fi.fh, fi.direct_io = node.ino, int(node.ino != BUFFERED)
         self.open_files[node.ino] = node
         return 0
 

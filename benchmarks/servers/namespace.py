@@ -2,6 +2,7 @@
 
     /file        256 MiB of a repeated block, for stat, open and reads
     /target      4 MiB that is written to
+    /buffered    256 MiB as /file, opened without direct_io: for reads through the page cache
     /many/       10,000 empty files
     /new-PID     made and removed by the load generator
 
@@ -14,11 +15,13 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["BLOCK", "MANY", "Node", "build"]
+__all__ = ["BLOCK", "BUFFERED", "MANY", "TARGET_SIZE", "Node", "build"]
 
 MANY = 10_000
 FILE_SIZE = 256 << 20
 TARGET_SIZE = 4 << 20
+BUFFERED = 4
+"""The number of /buffered."""
 BLOCK = bytes(range(256)) * (1 << 12)
 """1 MiB; a read at any offset returns its beginning, as long as was asked for."""
 
@@ -53,6 +56,7 @@ def build(finish: Callable[[Node], None]) -> dict[int, Node]:
     add(root, b"file", stat.S_IFREG | 0o644, FILE_SIZE)
     target = add(root, b"target", stat.S_IFREG | 0o644, TARGET_SIZE)
     target.data = bytearray(TARGET_SIZE)
+    assert add(root, b"buffered", stat.S_IFREG | 0o644, FILE_SIZE).ino == BUFFERED
     many = add(root, b"many", stat.S_IFDIR | 0o755)
     for number in range(MANY):
         add(many, b"n%05d" % number, stat.S_IFREG | 0o644)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import stat
 import sys
 
@@ -13,7 +14,7 @@ import pyfuse3
 import pyfuse3.asyncio
 import trio
 
-from benchmarks.servers.namespace import BLOCK, Node, build
+from benchmarks.servers.namespace import BLOCK, BUFFERED, Node, build
 
 
 def finish(node: Node) -> None:
@@ -49,7 +50,7 @@ class Handlers(pyfuse3.Operations):
         return self.nodes[inode].reply
 
     async def open(self, inode, flags, ctx):
-        return pyfuse3.FileInfo(fh=inode, direct_io=True)
+        return pyfuse3.FileInfo(fh=inode, direct_io=inode != BUFFERED)
 
     async def read(self, fh, off, size):
         return BLOCK[:size]
@@ -99,11 +100,26 @@ class Handlers(pyfuse3.Operations):
         return pyfuse3.StatvfsData()
 
 
+class WaitingHandlers(Handlers):
+    """Reads go to the loop once, by the loop's own means."""
+
+    def __init__(self, sleep) -> None:
+        super().__init__()
+        self.sleep = sleep
+
+    async def read(self, fh, off, size):
+        await self.sleep(0)
+        return BLOCK[:size]
+
+
 def main(mountpoint: str, loop: str) -> None:
-    """Serve until somebody unmounts."""
+    """Serve until somebody unmounts. BENCHMARK_WAIT: reads wait."""
+    handlers = Handlers()
+    if os.environ.get("BENCHMARK_WAIT"):
+        handlers = WaitingHandlers(trio.sleep if loop == "trio" else asyncio.sleep)
     if loop == "asyncio":
         pyfuse3.asyncio.enable()
-    pyfuse3.init(Handlers(), mountpoint, {"fsname=benchmark"})
+    pyfuse3.init(handlers, mountpoint, {"fsname=benchmark"})
     if loop == "asyncio":
         asyncio.run(pyfuse3.main())
     else:
