@@ -704,6 +704,23 @@ cdef class Core:
             self.drain.end(request, self.buffer)
         return None
 
+    def finish(self, route, request, value):
+        """As `Drain.answer`: send what a handler that waited has returned."""
+        cdef uint64_t opcode = request.opcode
+        cdef uint32_t limit = 0
+        cdef Place *place
+        if opcode >= OPCODES or self.is_tracing or self.device.fd < 0:
+            self.drain.answer(route, request, value)
+            return
+        place = &self.places[opcode]
+        if place.route != <PyObject *>route:
+            self.drain.answer(route, request, value)
+            return
+        if place.kind in (WRITTEN, DATA, LISTING, LISTING_PLUS):
+            limit = request.size
+        self.refresh()
+        self.answer(place, request.unique, limit, request, value)
+
     cdef object leave(self, Py_ssize_t length):
         # To Python, from the beginning.
         self.by_python += 1

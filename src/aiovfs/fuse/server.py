@@ -99,6 +99,7 @@ class Session:
         self._all_done = anyio.Event()
         self._is_closed = anyio.Event()
         self._is_handed_over = False
+        self._is_drained = True
 
     # For users
 
@@ -197,7 +198,7 @@ class Session:
 
     def _serve_with(self, group: anyio.abc.TaskGroup) -> None:
         self._drain.decoders = decoders_for(self.features.agreed)
-        self._run_drain = core.runner(self._drain, self.features.agreed)
+        self._run_drain, self._answer = core.runner(self._drain, self.features.agreed)
         self._add_reader()
         group.start_soon(self._end_when_told)
 
@@ -292,22 +293,30 @@ class Session:
         self._group.start_soon(self._serve)
 
     async def _serve(self) -> None:
-        """Read until a handler waits, finish that one, and be of use again. A new task has the role of reader."""
+        """Serve what is there, finish handlers that wait, and be of use again. A new task has the role of reader.
+
+        Who has finished a handler looks for requests, too, before it parks: the client that was just answered usually
+        sends its next one at once, and no other task has to be woken for it. The reader waits meanwhile.
+        """
         is_reader = True
         try:
             while True:
-                # Entered before the first step of the handler that this task will finish: scopes must nest.
+                # Entered before the first step of the handlers that this task will finish: scopes must nest. One is
+                # good for many handlers, until it is cancelled.
                 with anyio.CancelScope(shield=True) as scope:
-                    waiting = self._start_queued()
-                    if waiting is None:
-                        if not is_reader and not await self._become_reader():
+                    while not scope.cancel_called:
+                        waiting = self._start_queued() or self._look()
+                        if waiting is not None:
+                            if is_reader:
+                                is_reader = False
+                                self._pass_reading_on()
+                            await self._finish(waiting, scope)
+                        elif is_reader and not self._has_ended.is_set():
+                            await self._wait_for_requests()
+                        elif is_reader or not await self._become_reader():
                             return
-                        waiting = await self._read()
-                        if waiting is None:
-                            return
-                        is_reader = False
-                        self._pass_reading_on()
-                    await self._finish(waiting, scope)
+                        else:
+                            is_reader = True
         finally:
             self._tasks -= 1
             if not self._tasks and self._has_ended.is_set():
@@ -341,7 +350,7 @@ class Session:
         except BaseException as exc:
             drain.fail(route, request, exc, scope)
         else:
-            drain.answer(route, request, value)
+            self._answer(route, request, value)
         finally:
             drain.waiting.pop(request.unique, None)  # gone already when the kernel used one number twice
             if release(request) and buffer is not None:
@@ -351,30 +360,32 @@ class Session:
 
     def _start_queued(self) -> Waiting | None:
         """Start requests that were held back, until one waits; then there is room to read more."""
-        if not self._drain.queue:
+        if not self._drain.queue or len(self._drain.waiting) >= self._drain.max_tasks:
             return None
         waiting = self._drain.start_queued()
         self._has_space.set()
         return waiting
 
-    async def _read(self) -> Waiting | None:
-        """Serve requests until a handler waits; None when the session has ended."""
-        while not self._has_ended.is_set():
-            try:
-                waiting, is_drained = self._run_drain()
-            except DeviceGone:
-                self._end()
-                break
-            if waiting is not None:
-                return waiting
-            if not is_drained:
-                await anyio.lowlevel.checkpoint()
-            elif self._drain.is_full:
-                self._has_space = anyio.Event()
-                await self._has_space.wait()
-            else:
-                await self._readable.wait()
-        return None
+    def _look(self) -> Waiting | None:
+        """Serve requests until a handler waits, or there are none; `_is_drained` says whether that is so."""
+        if self._has_ended.is_set():
+            return None
+        try:
+            waiting, self._is_drained = self._run_drain()
+        except DeviceGone:
+            self._end()
+            return None
+        return waiting
+
+    async def _wait_for_requests(self) -> None:
+        """Let the loop run, and come back when there is something to do."""
+        if not self._is_drained:
+            await anyio.lowlevel.checkpoint()
+        elif self._drain.is_full:
+            self._has_space = anyio.Event()
+            await self._has_space.wait()
+        else:
+            await self._readable.wait()
 
     # Interrupts
 

@@ -19,7 +19,7 @@ import pytest
 
 from aiovfs import fuse
 from aiovfs.errors import MountError
-from aiovfs.fuse import mountpoint
+from aiovfs.fuse import drain, mountpoint
 from aiovfs.fuse.device import DeviceGone
 from aiovfs.fuse.protocol import encode_request
 from aiovfs.fuse.protocol import messages as m
@@ -161,6 +161,32 @@ class NeverFull(list[Any]):
         """Keep nothing: requests hold views of the buffer."""
 
 
+def test_requests_that_are_there_cost_a_read_and_a_write_each(is_native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(Scripted(), native=is_native)
+    bench.drain.operations.script = lambda request: attributes()  # type: ignore[attr-defined]
+    calls = {"read": 0, "write": 0, "yield": 0}
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            calls[name] += 1
+            return function(*arguments)
+
+        return call
+
+    for name in ("read", "write"):
+        monkeypatch.setattr(bench.device, name, counted(name, getattr(bench.device, name)))
+    monkeypatch.setattr(os, "sched_yield", counted("yield", os.sched_yield))
+    monkeypatch.setattr(drain, "SECONDS_PER_DRAIN", 60.0)
+    for number in range(50):
+        bench.send(m.Getattr(unique=2 + 2 * number, nodeid=1))
+    assert bench.run() == (None, True)
+    if is_native:
+        assert calls == {"read": 0, "write": 0, "yield": 0}  # it makes the system calls itself
+        calls = {"read": bench.core.reads, "write": bench.core.requests, "yield": bench.core.yields}
+    assert calls == {"read": 52, "write": 50, "yield": 1}
+    bench.close()
+
+
 def test_a_drain_ends_after_its_budget(bench: Bench) -> None:
     bench.drain.operations.script = lambda request: attributes()  # type: ignore[attr-defined]
     for number in range(100):
@@ -262,12 +288,15 @@ def test_a_stream_of_requests_costs_two_system_calls_each(tmp_path: Path, loop: 
             counts[name.strip()] = int(number)
     requests = counts.get("write", 0) + counts.get("writev", 0)
     assert requests >= 3 * CALLS
-    assert counts.get("epoll_ctl", 0) < requests / 100
+    # How often the loop is asked depends on how busy the machine is. What a return to it may cost does not, nor what a
+    # request costs that is there when the last one was answered.
     yields = counts.pop("sched_yield", 0)
-    waits = counts.get("epoll_wait", 0) + counts.get("epoll_pwait", 0)
-    assert yields <= requests
-    assert waits <= requests / 4, counts
-    assert sum(counts.values()) - waits <= 2.1 * requests, counts
+    waits = counts.pop("epoll_wait", 0) + counts.pop("epoll_pwait", 0)
+    registrations = counts.pop("epoll_ctl", 0)
+    assert waits <= 2.1 * requests, counts
+    assert registrations <= (2 * waits if loop == "trio" else requests / 100), counts
+    assert yields <= requests + waits + 10, counts
+    assert sum(counts.values()) <= 2.1 * requests + yields + waits, counts
 
 
 CALLS = 1000
