@@ -11,7 +11,7 @@ import pytest
 
 from aiovfs._loop.caller import drive
 from aiovfs.aio import engine as engines
-from aiovfs.aio.engine import current, perform
+from aiovfs.aio.engine import current, perform, perform_many
 from aiovfs.aio.operations import KINDS, OPERATIONS, kind_of
 
 CONTENT = bytes(range(256)) * 64
@@ -191,6 +191,48 @@ async def test_an_operation_without_offset_moves_the_position(engine: str) -> No
     finally:
         os.close(reading)
         os.close(writing)
+
+
+async def test_a_file_is_read_whole_or_to_a_limit(engine: str, path: Path, tmp_path: Path) -> None:
+    for _ in range(2):  # the first time may find nothing in memory
+        assert await perform("read_file", path) == CONTENT
+        assert await perform("read_file", str(path), 10) == CONTENT[:10]
+        assert await perform("read_file", path, len(CONTENT) + 5) == CONTENT
+        assert await perform("read_file", path, 0) == b""
+        assert (await perform("read_file", "/proc/self/status")).startswith(b"Name:")
+    (tmp_path / "empty").touch()
+    assert await perform("read_file", tmp_path / "empty") == b""
+    with pytest.raises(FileNotFoundError) as caught:
+        await perform("read_file", tmp_path / "missing")
+    assert str(caught.value.filename) == str(tmp_path / "missing")
+    with pytest.raises(IsADirectoryError):
+        await perform("read_file", tmp_path)
+    with pytest.raises(ValueError, match="number of bytes"):
+        await perform("read_file", path, -1)
+
+
+async def test_many_operations_are_one_to_wait_for(engine: str, fd: int, path: Path, tmp_path: Path) -> None:
+    ranges = [(fd, 16, 16 * index) for index in range(200)]
+    assert await perform_many("read", ranges) == [CONTENT[16 * index : 16 * index + 16] for index in range(200)]
+    assert await perform_many("read", []) == []
+    buffers = [bytearray(3) for _ in range(5)]
+    assert await perform_many("readinto", [(fd, buffer, 7) for buffer in buffers]) == [3] * 5
+    assert buffers == [CONTENT[7:10]] * 5
+    assert await perform_many("write", [(fd, b"ab", 2 * index) for index in range(4)]) == [2] * 4
+    assert path.read_bytes()[:9] == b"abababab" + CONTENT[8:9]
+    statuses = await perform_many("stat", [(path,), (tmp_path,)])
+    assert [status.st_ino for status in statuses] == [path.stat().st_ino, tmp_path.stat().st_ino]
+    assert await perform_many("call", [(divmod, 7, 2), (divmod, 9, 4)]) == [(3, 1), (2, 1)]
+    assert current().in_flight == 0
+
+
+async def test_many_operations_raise_a_failure_when_all_have_ended(engine: str, path: Path, tmp_path: Path) -> None:
+    operation = perform_many("stat", [(path,), (tmp_path / "missing",), (path,)])
+    with pytest.raises(FileNotFoundError):
+        await operation
+    assert current().in_flight == 0
+    with pytest.raises(ValueError, match="could be lost"):
+        perform_many("open", [(path, os.O_RDONLY)])
 
 
 async def test_an_unknown_operation_is_refused_with_the_names_there_are(engine: str) -> None:

@@ -6,7 +6,13 @@ import asyncio
 import sys
 from typing import Literal
 
-__all__ = ["is_being_cancelled", "running_library"]
+__all__ = ["asyncio_loop", "asyncio_task", "is_being_cancelled", "running_library"]
+
+asyncio_loop = asyncio._get_running_loop
+"""The asyncio loop that runs in this thread, or None."""
+
+asyncio_task = asyncio.current_task
+"""The task of an asyncio loop that runs right now, or None."""
 
 
 def running_library() -> Literal["asyncio", "trio"]:

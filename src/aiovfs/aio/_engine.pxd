@@ -36,6 +36,11 @@ cdef class NativeEngine(Host):
     cdef int descriptors_size
     cdef object tick_callback
     cdef object emptied
+    cdef int mounts_fd
+    cdef uint32_t mounts_tick
+    cdef object local
+    cdef bint lacks_cached
+    cdef uint64_t last_local
 
     # What a derived engine brings.
     cdef int submit(self, Operation operation) except -1
@@ -58,5 +63,11 @@ cdef class NativeEngine(Host):
     cdef int route(self, Operation operation) except -1
     cdef int defer(self, Operation operation) except -1
     cdef int run_deferred(self) except -1
+    cdef int try_now(self, Operation operation) except -1
     cdef int try_inline(self, Operation operation) except -1
+    cdef int try_stat(self, Operation operation) except -1
+    cdef bint try_file(self, Operation operation) except -1
+    cdef bytes cached_file(self, object path, object limit)
+    cdef bint is_local(self, uint64_t device) except -1
+    cdef bint may_try(self, Operation operation) noexcept
     cdef int look_at(self, int fd) except -1

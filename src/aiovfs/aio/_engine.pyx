@@ -30,18 +30,36 @@ A derived engine brings `submit`, `flush_queue`, `has_queued`, `reap_some`, `can
 """
 
 from cpython.object cimport PyObject
-from libc.errno cimport EINTR, EOPNOTSUPP, errno
+from cpython.ref cimport Py_XDECREF
+from libc.errno cimport EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, errno
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 import os
+import sys
 
-from aiovfs.aio._operation cimport CANCELLED, PENDING, iovec, ring_sqe, row_of
+from posix.unistd cimport close as close_fd
+
+from aiovfs._loop import caller
+from aiovfs.aio._operation cimport CANCELLED, DONE, PENDING, iovec, ring_sqe, row_of, statx_result
+from aiovfs.aio.mounts import MOUNTINFO, local_devices
 from aiovfs.aio.threads import Threads
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() nogil
+    PyObject *PyBytes_FromStringAndSize(const char *data, Py_ssize_t size) except NULL
+    int _PyBytes_Resize(PyObject **data, Py_ssize_t size) except -1
+    char *BytesData "PyBytes_AS_STRING"(PyObject *data) noexcept
+    int PyUnicode_FSConverter(object path, PyObject **result) except 0
+
+cdef extern from "aiovfs/aio/_cached.h" nogil:
+    int cached_open(int directory, const char *path, uint64_t flags)
+    int cached_fstat(int fd, statx_result *result)
+    uint64_t cached_device(const statx_result *result)
+    int cached_mounts_changed(int fd)
+    int S_ISREG(int mode)
+    uint64_t O_PATH, O_NOFOLLOW, O_RDONLY
 
 cdef extern from *:
     """
@@ -93,6 +111,10 @@ cdef enum:
     RWF_NOWAIT = 8
     FSYNC_DATASYNC = 1
 
+    OP_STATX = 21
+    AT_FDCWD = -100
+    AT_SYMLINK_NOFOLLOW = 0x100
+
 cdef enum:
     IS_DIRECT = 1
     IS_MEMORY = 2
@@ -106,6 +128,7 @@ cdef enum:
     GIL_FREE = 65536  # bytes from which giving up the GIL costs less than keeping it from others
     MOST_DESCRIPTORS = 65536
     TICKS_REFUSED = 1024
+    SMALL_FILE = 262144
 
 pthread_atfork(NULL, NULL, aiovfs_forked)
 
@@ -123,10 +146,13 @@ cdef class NativeEngine(Host):
         self.tries_in_place = True
         self.budget = BUDGET
         self.jobs = set()
+        self.mounts_fd = -1
         memset(self.supports, 0, sizeof(self.supports))
 
     def __dealloc__(self):
         free(self.descriptors)
+        if self.mounts_fd >= 0:
+            close_fd(self.mounts_fd)
 
     # What a derived engine brings.
 
@@ -166,6 +192,42 @@ cdef class NativeEngine(Host):
     def write(self, int fd, data, offset):
         """`perform("write", fd, data, offset)`, faster."""
         return self.start(WRITE, (fd, data, offset))
+
+    def perform_many(self, kind, parameters):
+        """Start one operation of `kind` for each of `parameters`; one awaitable for all, its value the list of theirs.
+
+        The first failure is raised when all have ended. Not for operations whose lost result would leak.
+        """
+        cdef Row row = row_of(kind)
+        cdef list given = list(parameters)
+        cdef Py_ssize_t count = len(given)
+        cdef Py_ssize_t index
+        cdef Operation operation
+        cdef Operation child
+        cdef list children
+        self.check()
+        if row.has_unwanted:
+            raise ValueError(f"perform_many of {row.kind.name}: what one of them opened could be lost; start them singly")
+        operation = Operation.__new__(Operation)
+        operation.host = self
+        operation.row = MANY
+        operation.args = (row.kind, given)
+        operation.value = [None] * count
+        operation.left = count
+        if count == 0:
+            operation.state = DONE
+            return operation
+        children = []
+        operation.keep = children
+        for index in range(count):
+            child = self.start(row, given[index] if type(given[index]) is tuple else tuple(given[index]))
+            child.index = index
+            if child.state == PENDING:
+                child.parent = operation
+                children.append(child)
+            else:
+                operation.child_ended(child)
+        return operation
 
     def flush(self):
         """Hand everything that was submitted to whoever does it."""
@@ -214,6 +276,15 @@ cdef class NativeEngine(Host):
         operation = Operation.__new__(Operation)
         operation.host = self
         if row.opcode < 0 or not self.supports[row.opcode]:
+            if row is READ_FILE and self.tries_in_place and not self.lacks_cached and 0 < len(args) < 3:
+                operation.row = row
+                operation.args = args
+                if self.budget <= 0 and not self.is_trio:
+                    self.in_flight += 1
+                    self.defer(operation)
+                    return operation
+                if self.try_file(operation):
+                    return operation
             return self.start_job(operation, row, args)
         operation.prepare(row, args)
         self.in_flight += 1
@@ -226,15 +297,134 @@ cdef class NativeEngine(Host):
 
     cdef int route(self, Operation operation) except -1:
         """In place if that is allowed and enough, later if there is no budget, else by the engine."""
-        cdef int opcode = operation.request.opcode
-        if opcode == OP_READ or opcode == OP_READV or opcode == OP_WRITE or opcode == OP_WRITEV:
-            if self.tries_in_place and operation.size < LARGE and <int64_t>operation.request.off >= 0:
-                if self.budget > 0 or self.is_trio:
-                    if self.try_inline(operation):
-                        return 0
-                elif opcode == OP_READ or opcode == OP_READV:
-                    return self.defer(operation)
+        if self.may_try(operation):
+            if self.budget > 0 or self.is_trio:
+                if self.try_now(operation):
+                    return 0
+            elif operation.request.opcode != OP_WRITE and operation.request.opcode != OP_WRITEV:
+                return self.defer(operation)
         return self.submit(operation)
+
+    cdef bint may_try(self, Operation operation) noexcept:
+        cdef int opcode = operation.request.opcode
+        if not self.tries_in_place:
+            return False
+        if opcode == OP_READ or opcode == OP_READV or opcode == OP_WRITE or opcode == OP_WRITEV:
+            return operation.size < LARGE and <int64_t>operation.request.off >= 0
+        return opcode == OP_STATX and not self.lacks_cached
+
+    cdef int try_now(self, Operation operation) except -1:
+        if operation.request.opcode == OP_STATX:
+            return self.try_stat(operation)
+        return self.try_inline(operation)
+
+    cdef int try_stat(self, Operation operation) except -1:
+        """1 when the attributes were in memory, of a file system that asks nobody."""
+        cdef ring_sqe *request = &operation.request
+        cdef statx_result *got = <statx_result *>operation.attributes
+        cdef const char *path = <const char *><uintptr_t>request.addr
+        cdef int fd = request.fd
+        cdef int result
+        self.budget -= 1
+        if path[0]:
+            fd = cached_open(
+                request.fd, path, O_PATH | (O_NOFOLLOW if request.op_flags & AT_SYMLINK_NOFOLLOW else 0)
+            )
+            if fd < 0:
+                self.misses += 1
+                if fd == -ENOSYS or fd == -EINVAL or fd == -EPERM:
+                    self.lacks_cached = True
+                return 0
+        result = cached_fstat(fd, got)
+        if path[0]:
+            close_fd(fd)
+        if result < 0 or not self.is_local(cached_device(got)):
+            self.misses += 1
+            return 0
+        self.hits += 1
+        self.ended(operation, 0)
+        return 1
+
+    cdef bint try_file(self, Operation operation) except -1:
+        """1 when it was a small file whose content is in memory; 0 when it was not, or not certain to be."""
+        content = self.cached_file(operation.args[0], operation.args[1] if len(operation.args) == 2 else None)
+        if content is None:
+            self.misses += 1
+            return False
+        self.hits += 1
+        operation.value = content
+        operation.settle(DONE)
+        return True
+
+    cdef bytes cached_file(self, object path, object limit):
+        cdef PyObject *encoded = NULL
+        cdef PyObject *data
+        cdef statx_result got
+        cdef iovec vector
+        cdef int64_t most
+        cdef int fd
+        cdef bint is_memory
+        cdef long count = -1
+        if self.lacks_cached or (limit is not None and limit < 0):
+            return None
+        try:
+            PyUnicode_FSConverter(path, &encoded)
+        except (TypeError, ValueError):
+            return None
+        name = <bytes>encoded
+        Py_XDECREF(encoded)
+        self.budget -= 1
+        fd = cached_open(AT_FDCWD, name, O_PATH)
+        if fd < 0:
+            self.lacks_cached = fd == -ENOSYS or fd == -EINVAL or fd == -EPERM
+            return None
+        count = cached_fstat(fd, &got)
+        close_fd(fd)
+        # What opens without waiting, and gives no more than it says: a regular file, where nobody else is asked.
+        if count < 0 or not S_ISREG(got.stx_mode) or not self.is_local(cached_device(&got)):
+            return None
+        most = <int64_t>got.stx_size + 1
+        if limit is not None and limit < most:
+            most = limit
+        if most > SMALL_FILE:
+            return None
+        fd = cached_open(AT_FDCWD, name, O_RDONLY)
+        if fd < 0:
+            return None
+        self.budget -= <int>(most / BYTES_A_HIT)
+        try:
+            data = PyBytes_FromStringAndSize(NULL, most)
+            vector.iov_base = BytesData(data)
+            vector.iov_len = most
+            is_memory = fcntl(fd, F_GET_SEALS) >= 0
+            count = aiovfs_preadv2(fd, &vector, 1, 0, 0 if is_memory else RWF_NOWAIT)
+        finally:
+            close_fd(fd)
+        if count < 0 or (count == most and limit is None) or (count < most and count != <int64_t>got.stx_size):
+            Py_XDECREF(data)  # not all in memory, or it changes right now
+            return None
+        if count != most:
+            _PyBytes_Resize(&data, count)
+        value = <bytes>data
+        Py_XDECREF(data)
+        return value
+
+    cdef bint is_local(self, uint64_t device) except -1:
+        """Is it the device of a file system that asks nobody but a disk? The table of mounts is looked at once a tick."""
+        if self.mounts_tick != self.tick_number or self.local is None:
+            self.mounts_tick = self.tick_number
+            if self.mounts_fd < 0:
+                self.mounts_fd = os.open(MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
+            if self.local is None or cached_mounts_changed(self.mounts_fd):
+                # Asked again afterwards, so that a change while it is read is seen the next time.
+                self.last_local = 0
+                self.local = local_devices()
+        if device == self.last_local and device:
+            return True
+        if device in self.local:
+            self.last_local = device
+            return True
+        return False
 
     cdef int defer(self, Operation operation) except -1:
         operation.is_queued = True
@@ -260,7 +450,11 @@ cdef class NativeEngine(Host):
                 operation.release()
             elif self.is_closed:
                 self.ended(operation, -125)
-            elif not self.try_inline(operation):
+            elif operation.row is READ_FILE:
+                self.in_flight -= 1
+                if not self.try_file(operation):
+                    self.start_job(operation, READ_FILE, operation.args)
+            elif not self.try_now(operation):
                 self.submit(operation)
             operation = following
         return 0
@@ -496,6 +690,14 @@ cdef class NativeEngine(Host):
     # Cancelling.
 
     cdef bint request_cancel(self, Operation operation) except -1:
+        cdef Operation child
+        cdef bint may_go_on = True
+        if operation.row is MANY:
+            for each in list(operation.keep or ()):
+                child = <Operation>each
+                if child.state == PENDING and not child.cancel():
+                    may_go_on = False
+            return may_go_on
         if operation.job is not None:
             if not self.threads.take_back(operation.job):
                 return False
@@ -533,3 +735,58 @@ cdef Row READ = row_of("read")
 cdef Row READINTO = row_of("readinto")
 cdef Row WRITE = row_of("write")
 cdef Row CALL = row_of("call")
+cdef Row MANY = row_of("many")
+cdef Row READ_FILE = row_of("read_file")
+
+
+# The engine of the running loop, found fast. The whole way is `aiovfs.aio.engine.current`, which also makes engines.
+
+cdef object _running_loop = None
+cdef object _current_task = None
+cdef object _caller_state = caller._state
+cdef object _find = None
+cdef dict _modules = sys.modules
+cdef object _last_loop = None
+cdef NativeEngine _last_engine = None
+
+
+def set_finder(find, running_loop, current_task):
+    """`find()` is the whole way; `running_loop()` and `current_task()` are asyncio's."""
+    global _find, _running_loop, _current_task
+    _find = find
+    _running_loop = running_loop
+    _current_task = current_task
+
+
+cdef object find_engine():
+    """The engine that serves the task that runs here."""
+    global _last_engine, _last_loop
+    cdef NativeEngine engine = _last_engine
+    loop = _running_loop()
+    # A running task of asyncio is what it says; anything else (Trio, callbacks, synchronous callers) is looked at closely.
+    if loop is None or _caller_state.is_driving:
+        return _find()
+    if loop is _last_loop and engine is not None and not engine.is_closed and engine.generation == aiovfs_forks:
+        if "trio" not in _modules or _current_task(loop) is not None:  # in Trio's guest mode both run
+            return engine
+    found = _find()
+    if isinstance(found, NativeEngine) and (<NativeEngine>found).loop is loop:
+        _last_loop = loop
+        _last_engine = <NativeEngine>found
+    return found
+
+
+def perform(kind, *args):
+    """`current().perform(kind, *args)`."""
+    cdef object engine = find_engine()
+    if isinstance(engine, NativeEngine):
+        return (<NativeEngine>engine).start(row_of(kind), args)
+    return engine.perform(kind, *args)
+
+
+def forget(NativeEngine engine):
+    """Drop what is remembered of a closed engine."""
+    global _last_engine, _last_loop
+    if _last_engine is engine:
+        _last_engine = None
+        _last_loop = None

@@ -22,6 +22,20 @@ cdef extern from "aiovfs/aio/_ring.h" nogil:
         uint64_t pad
 
 
+cdef extern from "aiovfs/aio/_statx.h" nogil:
+    struct statx_time:
+        int64_t tv_sec
+        uint32_t tv_nsec
+    struct statx_result:
+        uint32_t stx_blksize
+        uint32_t stx_nlink, stx_uid, stx_gid
+        uint16_t stx_mode
+        uint64_t stx_ino, stx_size, stx_blocks
+        statx_time stx_atime, stx_ctime, stx_mtime
+        uint32_t stx_rdev_major, stx_rdev_minor, stx_dev_major, stx_dev_minor
+    uint64_t makedev(uint32_t major, uint32_t minor)
+
+
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
         void *iov_base
@@ -113,12 +127,16 @@ cdef class Operation:
     cdef list more
     cdef object job
     cdef Operation next
+    cdef Operation parent
+    cdef int index
+    cdef int left
 
     cdef int prepare(self, Row row, tuple args) except -1
     cdef bint advance(self, int64_t count) noexcept
     cdef void complete(self, int64_t result)
     cdef void fail(self, object error)
     cdef void settle(self, int state)
+    cdef void child_ended(self, Operation child)
     cdef void release(self) noexcept
     cdef void call_back(self, object callback, object context)
     cdef object make_value(self, int64_t result)

@@ -45,20 +45,10 @@ cdef extern from "Python.h":
     PyObject *PyObject_CallOneArg(object function, object argument)
     object PyStructSequence_New(PyTypeObject *type)
     void PyStructSequence_SetItem(object sequence, Py_ssize_t index, PyObject *value) noexcept
+    PyObject *PyLong_FromLongLong(long long number)
+    PyObject *PyLong_FromUnsignedLongLong(unsigned long long number)
+    PyObject *PyFloat_FromDouble(double number)
     bint PyObject_TypeCheck(PyObject *instance, PyTypeObject *type) noexcept
-
-cdef extern from "aiovfs/aio/_statx.h" nogil:
-    struct statx_time:
-        int64_t tv_sec
-        uint32_t tv_nsec
-    struct statx_result:
-        uint32_t stx_blksize
-        uint32_t stx_nlink, stx_uid, stx_gid
-        uint16_t stx_mode
-        uint64_t stx_ino, stx_size, stx_blocks
-        statx_time stx_atime, stx_ctime, stx_mtime
-        uint32_t stx_rdev_major, stx_rdev_minor, stx_dev_major, stx_dev_minor
-    uint64_t makedev(uint32_t major, uint32_t minor)
 
 cdef enum:
     ECANCELED = 125
@@ -361,11 +351,27 @@ cdef class Operation:
         self.context = None
         self.more = None
         self.job = None
+        if self.parent is not None:
+            parent, self.parent = self.parent, None
+            (<Operation>parent).child_ended(self)
         if callback is not None:
             self.call_back(callback, context)
         if more is not None:
             for callback, context in more:
                 self.call_back(callback, context)
+
+    cdef void child_ended(self, Operation child):
+        """One of the operations that this one stands for has ended."""
+        if self.state == PENDING:
+            if child.state == CANCELLED or child.error is not None:
+                if self.error is None:
+                    self.error = child.error if child.state == DONE else OSError(ECANCELED, os.strerror(ECANCELED))
+            else:
+                (<list>self.value)[child.index] = child.value
+        self.left -= 1
+        if self.left == 0 and self.state == PENDING:
+            self.keep = None
+            self.settle(CANCELLED if self.is_cancel_requested and self.error is not None else DONE)
 
     cdef void release(self) noexcept:
         """Let go of the memory. Never while the kernel may use it."""
@@ -563,26 +569,38 @@ cdef class Operation:
 cdef object stat_value(statx_result *got):
     cdef object result = PyStructSequence_New(<PyTypeObject *>stat_result)
     cdef Py_ssize_t index
-    cdef list values = [
-        got.stx_mode, got.stx_ino, makedev(got.stx_dev_major, got.stx_dev_minor), got.stx_nlink, got.stx_uid,
-        got.stx_gid, <int64_t>got.stx_size, got.stx_atime.tv_sec, got.stx_mtime.tv_sec, got.stx_ctime.tv_sec,
-        seconds(&got.stx_atime), seconds(&got.stx_mtime), seconds(&got.stx_ctime),
-        nanoseconds(&got.stx_atime), nanoseconds(&got.stx_mtime), nanoseconds(&got.stx_ctime),
-        got.stx_blksize, got.stx_blocks, makedev(got.stx_rdev_major, got.stx_rdev_minor),
-    ]
-    for index in range(STAT_FIELDS):
-        value = values[index] if index < 19 else None
-        Py_INCREF(value)
-        PyStructSequence_SetItem(result, index, <PyObject *>value)
+    put_field(result, 0, PyLong_FromLongLong(got.stx_mode))
+    put_field(result, 1, PyLong_FromUnsignedLongLong(got.stx_ino))
+    put_field(result, 2, PyLong_FromUnsignedLongLong(makedev(got.stx_dev_major, got.stx_dev_minor)))
+    put_field(result, 3, PyLong_FromLongLong(got.stx_nlink))
+    put_field(result, 4, PyLong_FromLongLong(got.stx_uid))
+    put_field(result, 5, PyLong_FromLongLong(got.stx_gid))
+    put_field(result, 6, PyLong_FromLongLong(<int64_t>got.stx_size))
+    put_time(result, 0, &got.stx_atime)
+    put_time(result, 1, &got.stx_mtime)
+    put_time(result, 2, &got.stx_ctime)
+    put_field(result, 16, PyLong_FromLongLong(got.stx_blksize))
+    put_field(result, 17, PyLong_FromUnsignedLongLong(got.stx_blocks))
+    put_field(result, 18, PyLong_FromUnsignedLongLong(makedev(got.stx_rdev_major, got.stx_rdev_minor)))
+    for index in range(19, STAT_FIELDS):
+        Py_INCREF(None)
+        PyStructSequence_SetItem(result, index, <PyObject *>None)
     return result
 
 
-cdef inline object seconds(statx_time *time):
-    return <double>time.tv_sec + 1e-9 * <double>time.tv_nsec
+cdef inline int put_field(object result, Py_ssize_t index, PyObject *value) except -1:
+    if value == NULL:
+        raise MemoryError
+    PyStructSequence_SetItem(result, index, value)
+    return 0
 
 
-cdef inline object nanoseconds(statx_time *time):
-    return time.tv_sec * 1000000000 + <int64_t>time.tv_nsec
+cdef inline int put_time(object result, Py_ssize_t which, statx_time *time) except -1:
+    """Whole seconds, seconds, and nanoseconds, as `os.stat_result` has them."""
+    put_field(result, 7 + which, PyLong_FromLongLong(time.tv_sec))
+    put_field(result, 10 + which, PyFloat_FromDouble(<double>time.tv_sec + 1e-9 * <double>time.tv_nsec))
+    put_field(result, 13 + which, PyLong_FromLongLong(time.tv_sec * 1000000000 + <int64_t>time.tv_nsec))
+    return 0
 
 
 cdef int send(PyObject *self, PyObject *argument, PyObject **result) except -1:

@@ -35,6 +35,8 @@ import anyio
 from aiovfs.aio._engine cimport NativeEngine
 from aiovfs.aio._operation cimport PENDING, Operation, ring_sqe
 
+from aiovfs.aio._engine import forget
+
 cdef extern from "aiovfs/aio/_ring.h" nogil:
     struct ring_cqe:
         uint64_t user_data
@@ -380,6 +382,7 @@ cdef class UringEngine(NativeEngine):
             self.abandon()
             return
         self.is_closed = True
+        forget(self)
         self.driver.unwatch()
         _live.discard(self)
         if self.threads is not None:

@@ -23,6 +23,7 @@ __all__ = [
     "mkdir",
     "open_file",
     "read",
+    "read_file",
     "readinto",
     "readv",
     "rename",
@@ -52,6 +53,27 @@ def read(fd: int, size: int, offset: int) -> bytes:
         parts.append(part)
         got += len(part)
     return b"".join(parts)
+
+
+def read_file(path: str | bytes | os.PathLike[str], limit: int | None = None) -> bytes:
+    """All of the file at `path`, or its first `limit` bytes. `OSError` with the name, as open(2) and read(2) do."""
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit is a number of bytes, not {limit}")
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size + 1 if limit is None else limit
+        parts = []
+        while size > 0 and (data := os.read(fd, min(size, 1 << 30))):
+            parts.append(data)
+            if limit is not None:
+                size -= len(data)
+            elif len(data) == size:
+                size = 1 << 16  # it grew, or does not know its size, as files of /proc
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, path) from None
+    finally:
+        os.close(fd)
 
 
 def readinto(fd: int, buffer: Buffer, offset: int) -> int:

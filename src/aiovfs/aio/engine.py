@@ -21,16 +21,18 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from aiovfs._loop.caller import in_caller
 from aiovfs._loop.companion import current_loop
 from aiovfs._loop.driver import Driver, driver_of_running_loop
+from aiovfs._loop.library import asyncio_loop, asyncio_task
+from aiovfs.aio.native import load
 from aiovfs.aio.operation import Operation
-from aiovfs.aio.operations import CALL, Kind, kind_of
+from aiovfs.aio.operations import CALL, MANY, Kind, kind_of
 
-__all__ = ["Engine", "InPlace", "call", "current", "perform"]
+__all__ = ["Engine", "InPlace", "call", "current", "perform", "perform_many"]
 
 
 class Engine(ABC):
@@ -60,6 +62,18 @@ class Engine(ABC):
     def call(self, func: Callable[..., Any], *args: Any) -> Operation[Any]:
         """Run a blocking function in a thread. A cancelled caller waits for its end."""
         return self.perform(CALL, func, *args)
+
+    def perform_many(self, kind: Kind | str, parameters: Iterable[tuple[Any, ...]]) -> Operation[list[Any]]:
+        """Start one operation of `kind` for each of `parameters`; one awaitable for all, its value the list of theirs.
+
+        The first failure is raised when all have ended. Not for operations whose lost result would leak.
+        """
+        row = kind_of(kind)
+        if row.unwanted is not None:
+            raise ValueError(f"perform_many of {row.name}: what one of them opened could be lost; start them singly")
+        operation: Operation[list[Any]] = Operation(self, MANY, ())
+        operation.stand_for([self.perform(row, *each) for each in parameters])
+        return operation
 
     def check(self) -> None:
         """Raise `RuntimeError` unless this engine may be used from here."""
@@ -163,9 +177,24 @@ def current() -> Engine:
     return engine
 
 
-def perform(kind: Kind | str, *args: Any) -> Operation[Any]:
+def _perform(kind: Kind | str, *args: Any) -> Operation[Any]:
     """`current().perform(kind, *args)`."""
     return current().perform(kind, *args)
+
+
+perform: Callable[..., Operation[Any]] = _perform
+try:
+    _native = load("_engine")
+except ImportError:
+    pass
+else:
+    _native.set_finder(current, asyncio_loop, asyncio_task)
+    perform = _native.perform
+
+
+def perform_many(kind: Kind | str, parameters: Iterable[tuple[Any, ...]]) -> Operation[list[Any]]:
+    """`current().perform_many(kind, parameters)`: several operations of one kind, and one thing to await."""
+    return current().perform_many(kind, parameters)
 
 
 def call(func: Callable[..., Any], *args: Any) -> Operation[Any]:

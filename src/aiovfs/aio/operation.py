@@ -40,6 +40,7 @@ class Operation(Generic[T]):
         "__weakref__",
         "_asyncio_future_blocking",
         "_callbacks",
+        "_children",
         "_error",
         "_is_delivered",
         "_is_waking",
@@ -63,6 +64,7 @@ class Operation(Generic[T]):
         self._callbacks: list[tuple[Callable[[Any], object], contextvars.Context | None]] = []
         self._is_delivered = False
         self._is_waking = False
+        self._children: list[Operation[Any]] = []
 
     # The engine's side.
 
@@ -76,6 +78,35 @@ class Operation(Generic[T]):
         self._value = value
         self._error = error
         self._call_back()
+
+    def stand_for(self, children: list[Operation[Any]]) -> None:
+        """Be done when all of `children` are, with the list of their values, or the first one's failure."""
+        self._children = children
+        left = [child for child in children if not child.done()]
+
+        def ended(child: Operation[Any]) -> None:
+            left.remove(child)
+            if not left:
+                end()
+
+        def end() -> None:
+            self._children = []
+            if self._state != PENDING:
+                return
+            for child in children:
+                if child.cancelled():
+                    self._state = CANCELLED
+                    self._call_back()
+                    return
+                if child.exception() is not None:
+                    self.complete(None, child.exception())
+                    return
+            self.complete([child.result() for child in children])
+
+        if not left:
+            end()
+        for child in list(left):
+            child.add_done_callback(ended)
 
     # The caller's side.
 
@@ -125,7 +156,11 @@ class Operation(Generic[T]):
         """Ask the operation to stop. True when its caller need not wait for it any more."""
         if self._state != PENDING:
             return False
-        if not self.engine.cancel(self):
+        if self._children:
+            refused = [child for child in self._children if not child.done() and not child.cancel()]
+            if refused:
+                return False
+        elif not self.engine.cancel(self):
             return False
         if self._state == PENDING:
             self._state = CANCELLED

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiovfs.aio import blocking
 
-__all__ = ["CALL", "KINDS", "OPERATIONS", "Field", "How", "Kind", "Opcode", "Value", "kind_of"]
+__all__ = ["CALL", "KINDS", "MANY", "OPERATIONS", "Field", "How", "Kind", "Opcode", "Value", "kind_of"]
 
 
 class Opcode(enum.IntEnum):
@@ -153,6 +153,11 @@ def call(func: Callable[..., Any], *args: Any) -> Any:
     return func(*args)
 
 
+def many(kind: Kind, parameters: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """The results of `kind` with each of `parameters`."""
+    return [kind.blocking(*each) for each in parameters]
+
+
 # fmt: off
 _ROWS = (
     Kind("read", Opcode.READ, (_FD, Field("size", "addr", How.SIZE), _OFFSET), blocking.read, Value.BYTES, (5, 6),
@@ -222,7 +227,10 @@ _ROWS = (
     Kind("fsetxattr", Opcode.FSETXATTR, (_FD, Field("name", "addr", How.NAME), Field("value", "off", How.SOURCE),
                            Field("flags", "flags", default=0)),
          blocking.fsetxattr, Value.NOTHING, (5, 19), "Set an extended attribute of an open file."),
+    Kind("read_file", Opcode.NONE, (_PATH, Field("limit", "off", default=None)), blocking.read_file, Value.ANY, (0, 0),
+         "All of a file, or its first `limit` bytes, as one operation.", detaches=True),
     Kind("call", Opcode.NONE, (), call, Value.ANY, (0, 0), "Any blocking function, as one job of a thread."),
+    Kind("many", Opcode.NONE, (), many, Value.ANY, (0, 0), "Several operations as one: `perform_many`."),
 )
 # fmt: on
 
@@ -235,6 +243,7 @@ OPERATIONS = {kind.name: kind for kind in KINDS}
 """The rows by name."""
 
 CALL = OPERATIONS["call"]
+MANY = OPERATIONS["many"]
 
 
 def kind_of(kind: Kind | str) -> Kind:
