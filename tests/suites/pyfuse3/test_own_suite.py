@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
-from collections.abc import Iterator
+import venv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -58,13 +61,13 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             subprocess.run(["umount", "-l", place], capture_output=True, check=False)
 
 
-def run(suite: Path, name: str) -> str:
+def run(suite: Path, name: str, python: str = sys.executable, path: Sequence[str] = PATH) -> str:
     base = suite.parent / f"tmp-{name}"
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("PYTEST")},
-        "PYTHONPATH": os.pathsep.join(PATH),
+        "PYTHONPATH": os.pathsep.join(path),
     }
-    command = [sys.executable, "-m", "pytest", "-c", "test/pytest.ini", "--rootdir", "test", "-o", "addopts="]
+    command = [python, "-m", "pytest", "-c", "test/pytest.ini", "--rootdir", "test", "-o", "addopts="]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", "--installed", "--basetemp", str(base), "-q", f"test/{name}"],
         cwd=suite,
@@ -86,3 +89,67 @@ def test_pyfuse3s_own_tests_pass(suite: Path, name: str) -> None:
         # Compares times of two file systems; on a busy machine it fails now and then with pyfuse3 itself.
         said = run(suite, name)
     assert re.search(expected, said, re.MULTILINE), said[-6000:]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment in which pip has installed aiovfs and the shim; what they need comes from this one."""
+    home = tmp_path_factory.mktemp("environment")
+    sources = home / "aiovfs"
+    sources.mkdir()
+    shutil.copytree(ROOT / "src", sources / "src", ignore=shutil.ignore_patterns("*.so", "*.egg-info", "__pycache__"))
+    shutil.copytree(
+        ROOT / "packaging" / "pyfuse3-shim",
+        home / "shim",
+        ignore=shutil.ignore_patterns("*.egg-info", "__pycache__", "build"),
+    )
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, sources)
+    directory = home / "venv"
+    venv.create(directory, with_pip=False)
+    python = directory / "bin" / "python"
+    pip = [sys.executable, "-m", "pip"]
+    built = ["wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(home / "wheels")]
+    for command in (
+        [*pip, *built, str(sources), str(home / "shim")],
+        [*pip, "--python", str(python), "install", "-q", "--no-deps", "--no-index"],
+    ):
+        wheels = sorted(map(str, (home / "wheels").glob("*.whl")))
+        done = subprocess.run(
+            [*command, *wheels],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "AIOVFS_SKIP_EXT": "1", "AIOVFS_REQUIRE_EXT": "0"},
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    place = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    Path(place.stdout.strip(), "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+    return python
+
+
+def test_what_pip_installs_is_pyfuse3_to_programs(environment: Path) -> None:
+    program = (
+        "import pyfuse3, pyfuse3.asyncio, pyfuse3_asyncio, _pyfuse3\n"
+        "from importlib.metadata import version\n"
+        "assert pyfuse3_asyncio is pyfuse3.asyncio and _pyfuse3.Operations is pyfuse3.Operations\n"
+        "print(pyfuse3.__version__, version('aiovfs-pyfuse3'), pyfuse3.__file__)"
+    )
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run([environment, "-c", program], env=clean, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    version, distribution, file = done.stdout.split()
+    assert (version, distribution) == (VERSION, VERSION)
+    assert str(environment.parents[1]) in file
+
+
+def test_pyfuse3s_own_tests_pass_on_what_pip_installs(suite: Path, environment: Path) -> None:
+    """Without parts in C this time, as on a machine without a compiler."""
+    said = run(suite, "test_fs.py", str(environment), ())
+    assert re.search(r"^7 passed in ", said, re.MULTILINE), said[-6000:]
