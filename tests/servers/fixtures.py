@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from servers.azure import AzureServer
+from servers.gcs import GCSServer
+from servers.moto import MotoServer
 from servers.nginx import Nginx
 from servers.proxy import Proxy
 from servers.s3 import S3Server
 
-__all__ = ["bucket", "nginx", "proxied", "s3_server"]
+__all__ = ["azure_server", "bucket", "gcs_server", "moto_server", "nginx", "proxied", "s3_server"]
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +29,30 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server; see `S3Server`."""
     server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
+    """An Azure Blob server; see `AzureServer`."""
+    server = AzureServer(tmp_path_factory.mktemp("azure"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCSServer]:
+    """A Google Cloud Storage server; see `GCSServer`."""
+    server = GCSServer(tmp_path_factory.mktemp("gcs"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """Another S3 server; see `MotoServer`."""
+    server = MotoServer(tmp_path_factory.mktemp("moto"))
     yield server
     server.stop()
 

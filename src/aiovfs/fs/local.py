@@ -109,6 +109,7 @@ class LocalFileSystem(AsyncFileSystem):
             lpath.write(content)
             return
         await self._cp_file(rpath, lpath)
+        await self._tell(lpath, callback)
 
     async def _put_file(
         self, lpath: Any, rpath: Any, mode: str = "overwrite", callback: Any = DEFAULT_CALLBACK, **kwargs: Any
@@ -119,6 +120,14 @@ class LocalFileSystem(AsyncFileSystem):
             await disk.run(copy_new, os.fspath(lpath), target)
         else:
             await self._cp_file(lpath, target)
+        await self._tell(target, callback)
+
+    async def _tell(self, path: Any, callback: Any) -> None:
+        """Progress of a file that was copied by the kernel, in one step."""
+        if callback is not DEFAULT_CALLBACK and not await disk.run(os.path.isdir, path):
+            size = await disk.run(os.path.getsize, path)
+            callback.set_size(size)
+            callback.relative_update(size)
 
     async def _mv_file(self, path1: Any, path2: Any) -> None:
         new = self._strip_protocol(path2)

@@ -46,8 +46,13 @@ class AioMemoryFileSystem(Renamed, MemoryFileSystem):
 
 
 class AioFileSystem(Renamed, LocalFileSystem):
-    """`aiofile://`: see `LocalFileSystem`."""
+    """`aiofile://`: see `LocalFileSystem`. Folders come into being when something is written in them, as in any store
+    that is reached by URL: those who write through fsspec's interface (zarr, Dask) do not make them.
+    """
 
     protocol = "aiofile"  # type: ignore[assignment]
     schemes: ClassVar = {"aiofile": "file"}
     eager = LocalFileSystem.eager
+
+    def __init__(self, auto_mkdir: bool = True, **kwargs: Any) -> None:
+        super().__init__(auto_mkdir=auto_mkdir, **kwargs)

@@ -16,8 +16,7 @@ What is specified, beyond fsspec's own words ("find", "glob" and "walk" in its d
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -82,14 +81,14 @@ class Walking:
     _exists: Any
     _ls: Any
 
-    async def _iter_ls(self, path: str, **kwargs: Any) -> AsyncGenerator[dict[str, Any], None]:
+    async def _iter_ls(self, path: str, **kwargs: Any) -> AsyncIterator[dict[str, Any]]:
         """The infos of what is in a directory, as they arrive."""
         for info in await self._ls(path, detail=True, **kwargs):
             yield info
 
     async def _walk(
         self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: OnError = "raise", **kwargs: Any
-    ) -> AsyncGenerator[Any, None]:
+    ) -> AsyncIterator[Any]:
         """For each directory its path, the directories and the files in it: names, or with `detail` infos by name.
 
         Top down, the caller may take names out of the second to have them passed over. `on_error`: "raise", "omit"
@@ -136,7 +135,7 @@ class Walking:
         withdirs: bool = False,
         on_error: OnError = "raise",
         **kwargs: Any,
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    ) -> AsyncIterator[dict[str, Any]]:
         """The infos of all files below `path`, and with `withdirs` of it and its directories, as they arrive."""
         check_depth(maxdepth)
         top: str = self._strip_protocol(path)
@@ -149,32 +148,31 @@ class Walking:
         while pending:
             now, pending = pending[:LISTED_AT_ONCE], pending[LISTED_AT_ONCE:]
             below: list[tuple[str, int]] = []
-            # Each generator is closed by the one around it: Trio complains when that is left to the garbage collector.
-            async with aclosing(self._listings(now, on_error, kwargs if now[0][1] == 1 else kwargs_below)) as entries:
-                async for directory, depth, info in entries:
-                    is_directory = info["type"] == "directory"
-                    name = info["name"].rstrip("/")
-                    if is_directory and name == directory:
-                        continue  # some list the directory among its entries
-                    if is_directory and (maxdepth is None or depth < maxdepth):
-                        below.append((name, depth + 1))
-                    if withdirs or not is_directory:
-                        is_empty = False
-                        yield info
+            async for directory, depth, info in self._listings(
+                now, on_error, kwargs if now[0][1] == 1 else kwargs_below
+            ):
+                is_directory = info["type"] == "directory"
+                name = info["name"].rstrip("/")
+                if is_directory and name == directory:
+                    continue  # some list the directory among its entries
+                if is_directory and (maxdepth is None or depth < maxdepth):
+                    below.append((name, depth + 1))
+                if withdirs or not is_directory:
+                    is_empty = False
+                    yield info
             pending = below + pending
         if is_empty and await self._isfile(top):
             yield await self._info(top)
 
     async def _listings(
         self, directories: list[tuple[str, int]], on_error: OnError, kwargs: dict[str, Any]
-    ) -> AsyncGenerator[tuple[str, int, dict[str, Any]], None]:
+    ) -> AsyncIterator[tuple[str, int, dict[str, Any]]]:
         """What is in each of the directories. One is streamed; several are listed at once."""
         if len(directories) == 1:
             directory, depth = directories[0]
             try:
-                async with aclosing(self._iter_ls(directory, **kwargs)) as infos:
-                    async for info in infos:
-                        yield directory, depth, info
+                async for info in self._iter_ls(directory, **kwargs):
+                    yield directory, depth, info
             except OSError as exc:
                 if not passed_over(exc, on_error, is_top=depth == 1):
                     raise
@@ -224,9 +222,7 @@ class Walking:
             found[top] = await self._info(top)
         return found
 
-    async def _iter_glob(
-        self, path: str, maxdepth: int | None = None, **kwargs: Any
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    async def _iter_glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> AsyncIterator[dict[str, Any]]:
         """The infos of what a pattern matches, as they arrive."""
         check_depth(maxdepth)
         withdirs = kwargs.pop("withdirs", True)
@@ -248,10 +244,9 @@ class Walking:
             entries = each_of(
                 await self._find(plan.root, maxdepth=plan.depth, withdirs=withdirs, detail=True, **kwargs)
             )
-        async with aclosing(entries):
-            async for info in entries:
-                if plan.matches(info):
-                    yield info
+        async for info in entries:
+            if plan.matches(info):
+                yield info
 
     async def _glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """The names that a pattern matches, sorted; with `detail` their infos by name. A pattern without wildcards
@@ -280,7 +275,7 @@ class Walking:
         return sum(sizes.values()) if total else sizes
 
 
-async def each_of(found: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+async def each_of(found: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
     """Infos by name, one after the other."""
     for name, info in found.items():
         yield info or {"name": name, "type": "file"}

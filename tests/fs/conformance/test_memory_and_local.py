@@ -25,9 +25,6 @@ class Memory(Backend):
 
 class Local(Backend):
     capabilities = Capabilities(atomic_files="files are written in place, as the disk does")
-    known_failures: ClassVar = {
-        "test_progress_is_told_for_each_file_and_for_their_bytes": "one file's own callback is not moved",
-    }
 
     @pytest.fixture
     def make_fs(self) -> MakeFS:
@@ -43,6 +40,7 @@ class WrappedLocal(Local):
         open_async="a file that is read when its task is cancelled is left open by the thread that reads it",
         atomic_files="fsspec writes files in place",
         atomic_writes="fsspec writes files in place",
+        timeouts="synchronous calls are made in place, and cannot be ended",
     )
     known_failures: ClassVar = {
         "test_progress_is_told_for_each_file_and_for_their_bytes": "fsspec's local get_file moves no callback",
@@ -59,6 +57,7 @@ class WrappedMemory(Backend):
     loops = ("asyncio",)
     capabilities = Capabilities(
         atomic_files="fsspec's memory files are open in the store itself",
+        timeouts="synchronous calls are made in place, and cannot be ended",
     )
     known_failures: ClassVar = {
         "test_open_reads_and_seeks": "a file opened for reading says that it can be written",

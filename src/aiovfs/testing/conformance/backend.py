@@ -68,6 +68,8 @@ class Capabilities:
     """`open_async` writes."""
     async_seek: Yes = True
     """Files of `open_async` have a position that `seek` changes."""
+    pread: Yes = True
+    """Files of `open_async` have `pread(size, offset=...)`, which has no position."""
     text: Yes = True
     """`open_async` opens text files and compressed ones, and a closed compressed file leaves nothing open."""
     sync_open: Yes = True

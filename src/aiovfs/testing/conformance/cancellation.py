@@ -97,10 +97,10 @@ class CancellationTests(Backend):
             assert len(await fs._ls(tree, detail=True)) == 5
 
     async def test_a_cancelled_bulk_read_stops_and_the_next_is_whole(self, fs: Any, tree: str) -> None:
-        paths = [f"{tree}/{name}" for name in TREE] * 4
+        paths = [f"{tree}/{name}" for name in TREE if TREE[name]] * 4
         async for _ in at_every_tick(lambda: fs._cat_ranges(paths, 0, 2)):
             found = await fs._cat_ranges(paths[:3], 0, 2)
-            assert [bytes(each) for each in found] == [b"al", BINARY[:2], b""]
+            assert [bytes(each) for each in found] == [b"al", BINARY[:2], b"1"]
 
     async def test_a_cancelled_bulk_write_leaves_whole_files_only(self, fs: Any, root: str) -> None:
         self.need("write", "listing", "atomic_writes")

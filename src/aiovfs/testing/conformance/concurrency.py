@@ -124,7 +124,7 @@ class ConcurrencyTests(Backend):
         self.need("bounded_bulk")
         watch = InFlight(fs, "_cat_file")
         fs.batch_size = 5
-        paths = [f"{tree}/{name}" for name in TREE] * 3
+        paths = [f"{tree}/{name}" for name in TREE if TREE[name]] * 3
         with watch:
             await fs._cat_ranges(paths, 0, 1)
             of_the_instance = watch.most
@@ -137,9 +137,9 @@ class ConcurrencyTests(Backend):
         paths = [f"{tree}/{name}" for name in TREE]
         with InFlight(fs, "_cat_file", last_first=True):
             found = await fs._cat(paths)
-            ranges = await fs._cat_ranges(paths, 0, 4)
+            ranges = await fs._cat_ranges(paths[:2], 0, 4)
         assert {self.names(fs, tree, [name])[0]: content for name, content in found.items()} == TREE
-        assert [bytes(each) for each in ranges] == [content[:4] for content in TREE.values()]
+        assert [bytes(each) for each in ranges] == [content[:4] for content in list(TREE.values())[:2]]
 
     async def test_the_first_failure_stops_the_rest(self, fs: Any, tree: str) -> None:
         self.need("bounded_bulk")

@@ -93,6 +93,25 @@ class FileTests(Backend):
                 await file.seek(offset)
                 assert await file.read(64) == BINARY[offset : offset + 64]
 
+    async def test_positioned_reads_leave_the_position_and_may_be_made_at_once(self, fs: Any, tree: str) -> None:
+        self.need("open_async", "pread")
+        wrong = []
+        async with await fs.open_async(f"{tree}/b.bin", "rb") as file:
+            await file.seek(100)
+
+            async def read(offset: int) -> None:
+                if await file.pread(64, offset=offset) != BINARY[offset : offset + 64]:
+                    wrong.append(offset)
+
+            async with anyio.create_task_group() as group:
+                for turn in range(32):
+                    group.start_soon(read, turn * 7919 % SIZE)
+            assert wrong == []
+            assert file.tell() == 100
+            assert await file.pread(10, offset=SIZE - 4) == BINARY[-4:]
+            assert await file.pread(10, offset=SIZE) == await file.pread(10, offset=SIZE + 1000) == b""
+            assert await file.read(2) == BINARY[100:102]
+
     async def test_what_was_written_in_parts_is_stored_when_closed(self, fs: Any, root: str) -> None:
         self.need("write", "open_async", "open_async_write")
         await self.fill(fs, root, {"other": b""})

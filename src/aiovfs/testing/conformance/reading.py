@@ -40,6 +40,10 @@ class ReadingTests(Backend):
     async def test_cat_file_gives_a_range(self, fs: Any, tree: str, start: int | None, end: int | None) -> None:
         assert await fs._cat_file(f"{tree}/b.bin", start=start, end=end) == BINARY[start:end]
 
+    async def test_a_range_of_an_empty_file_is_empty(self, fs: Any, tree: str) -> None:
+        assert await fs._cat_file(f"{tree}/empty", start=0, end=10) == b""
+        assert [bytes(each) for each in await fs._cat_ranges([f"{tree}/empty"], [0], [10])] == [b""]
+
     async def test_cat_file_of_what_is_not_there_is_an_error(self, fs: Any, tree: str) -> None:
         with pytest.raises(FileNotFoundError):
             await fs._cat_file(f"{tree}/absent")
@@ -104,7 +108,7 @@ class ReadingTests(Backend):
             await fs._cat_ranges([f"{tree}/a.txt", f"{tree}/absent"], [0, 0], [2, 2], on_error="raise")
 
     async def test_cat_ranges_refuses_lists_that_do_not_match(self, fs: Any, tree: str) -> None:
-        with pytest.raises(ValueError, match=r"\w"):
+        with pytest.raises((ValueError, TypeError)):
             await fs._cat_ranges([f"{tree}/a.txt"] * 2, [0, 0, 0], [1, 1])
 
     async def test_no_ranges_are_no_results(self, fs: Any, tree: str) -> None:
