@@ -12,6 +12,8 @@ Rules for people who edit this
 - State changes come before callbacks: a callback may call the context again, or drop the last reference to it.
 - Whatever may wait is called without the GIL. Everything else relies on it.
 - Operations are one-shot; one that was begun is never begun again.
+- A descriptor opened with O_DIRECT wants aligned memory, which `bytes` never is: such operations have a `bounce` buffer, as
+  long as they live, and reads take the aligned range around what was asked for.
 """
 
 import _thread
@@ -25,7 +27,8 @@ import weakref
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_WriteUnraisable
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
 
 from aiovfs.compat.caio.errors import operation_error, submission_error
 
@@ -41,6 +44,13 @@ cdef extern from "unistd.h":
     Py_ssize_t c_read "read"(int fd, void *buffer, size_t size) nogil
     Py_ssize_t c_write "write"(int fd, const void *buffer, size_t size) nogil
     int c_close "close"(int fd) nogil
+
+cdef extern from "fcntl.h":
+    int fcntl(int fd, int command, ...) nogil
+    int F_GETFL, O_DIRECT
+
+cdef extern from "stdlib.h":
+    int posix_memalign(void **memory, size_t alignment, size_t size) nogil
 
 cdef extern from "errno.h":
     int errno
@@ -121,6 +131,8 @@ cdef enum:
     MAX_THREADS = 128
     MAX_QUEUE = 65536
 
+    ALIGNMENT = 4096  # enough for every device
+
     OP_NOOP = -1
     OP_READ = 0
     OP_WRITE = 1
@@ -153,11 +165,16 @@ cdef class Operation:
     cdef uint64_t number
     cdef readonly long priority
     cdef int64_t count
+    cdef char *bounce
+    cdef bint is_clean
     cdef readonly int error
     """errno of a failed operation, 0 otherwise."""
 
     def __cinit__(self):
         self.opcode = OP_NOOP
+
+    def __dealloc__(self):
+        free(self.bounce)
 
     @classmethod
     def read(cls, nbytes, fd, offset, priority=0):
@@ -245,8 +262,11 @@ cdef class Operation:
         """The buffer: what is written, or what was read followed by zeros; None for a sync."""
         if self.state == CLAIMED:
             raise RuntimeError("payload is not available while the operation is in flight")
-        if self.opcode == OP_READ and self.state == NEW and self.size:
-            memset(PyBytes_AS_STRING(self.buffer), 0, self.size)
+        if self.opcode == OP_READ and not self.is_clean:
+            # Nobody may see old memory; but most programs ask for the value only, and that is not worth a memset.
+            self.is_clean = self.state == DONE
+            if self.count < self.size:
+                memset(PyBytes_AS_STRING(self.buffer) + self.count, 0, self.size - self.count)
         return self.buffer
 
     @property
@@ -271,6 +291,11 @@ cdef class Operation:
             r.addr = <uint64_t><size_t>PyBytes_AS_STRING(self.buffer)
             r.len = <uint32_t>self.size
             r.off = self.position
+            if self.bounce != NULL:
+                r.addr = <uint64_t><size_t>self.bounce
+                if self.opcode == OP_READ:
+                    r.off -= self.position % ALIGNMENT
+                    r.len = <uint32_t>self.aligned_size()
         elif self.opcode != OP_NOOP:
             r.opcode = REQUEST_FSYNC
             if self.opcode == OP_FDSYNC:
@@ -285,20 +310,42 @@ cdef class Operation:
         self.number = next_number()
         return True
 
+    cdef Py_ssize_t aligned_size(self) noexcept:
+        """Bytes of the aligned range around what a read wants."""
+        return (<Py_ssize_t>(self.position % ALIGNMENT) + self.size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+    cdef int align(self) except -1:
+        """Have aligned memory when the descriptor asks for it."""
+        cdef int flags
+        if (self.opcode != OP_READ and self.opcode != OP_WRITE) or self.size == 0:
+            return 0
+        flags = fcntl(self.fd, F_GETFL)
+        if flags < 0 or not flags & O_DIRECT or self.bounce != NULL:
+            return 0
+        if posix_memalign(<void **>&self.bounce, ALIGNMENT, self.aligned_size()):
+            self.bounce = NULL
+            raise MemoryError("no aligned memory for an O_DIRECT operation")
+        if self.opcode == OP_WRITE:
+            memcpy(self.bounce, PyBytes_AS_STRING(self.buffer), self.size)
+        return 0
+
     cdef void unclaim(self) noexcept:
         self.state = NEW
         self.owner = None
 
-    cdef void end(self, int32_t result) noexcept:
-        """It ended with a count or a negative errno. Zeroes what was not read, so that nobody sees old memory."""
-        cdef Py_ssize_t got = result if result > 0 else 0
+    cdef int32_t end(self, int32_t result) noexcept:
+        """It ended with a count or a negative errno; returns the same, of what was asked for."""
+        cdef Py_ssize_t before
+        if self.bounce != NULL and self.opcode == OP_READ and result >= 0:
+            before = <Py_ssize_t>(self.position % ALIGNMENT)
+            result = <int32_t>max(0, min(<Py_ssize_t>result - before, self.size))
+            memcpy(PyBytes_AS_STRING(self.buffer), self.bounce + before, result)
         if result < 0:
             self.error = -result
         else:
             self.count = result
-        if self.opcode == OP_READ and got < self.size:
-            memset(PyBytes_AS_STRING(self.buffer) + got, 0, self.size - got)
         self.state = DONE
+        return result
 
 
 cdef void call_back(Operation operation, int32_t result) noexcept:
@@ -391,10 +438,9 @@ cdef class PolledContext:
                 operation = self.in_flight.pop(batch[i].user_data, None)
                 if operation is None:
                     continue  # the answer to a cancellation
-                operation.end(batch[i].result)
+                ended.append((operation, operation.end(batch[i].result)))
                 operation.owner = None
                 self.delivered += 1
-                ended.append((operation, batch[i].result))
             if got == 0:
                 break
         operation = None
@@ -544,6 +590,7 @@ cdef class UringContext(PolledContext):
         self.claimable(operations, UringOperation)
         self.check()
         for operation in operations:
+            operation.align()
             if not operation.claim(self):
                 continue
             operation.describe(&r)
@@ -681,6 +728,8 @@ cdef class LinuxContext(PolledContext):
         self.claimable(operations, LinuxOperation)
         self.check()
         for operation in operations:
+            operation.align()
+        for operation in operations:
             if operation.claim(self):
                 self.in_flight[operation.number] = operation
                 taken.append(operation)
@@ -781,6 +830,7 @@ cdef class Courier:
         cdef pollfd waiting
         cdef uint64_t value
         cdef int got, i
+        cdef int32_t result
         cdef Operation operation
         self.thread_id = threading.get_ident()
         waiting.fd = self.channel.eventfd
@@ -789,10 +839,10 @@ cdef class Courier:
             got = channel_reap(self.channel, batch, BATCH)
             for i in range(got):
                 operation = self.in_flight.pop(batch[i].user_data)
-                operation.end(batch[i].result)
+                result = operation.end(batch[i].result)
                 if operation.opcode == OP_WRITE:
                     operation.buffer = b""
-                call_back(operation, batch[i].result)
+                call_back(operation, result)
                 operation.owner = None
                 operation = None
             if got:
@@ -876,6 +926,7 @@ cdef class ThreadContext:
                         f"{courier.channel.in_flight} operations wait or run, max_requests={self.max_requests}: "
                         f"{count} of {len(operations)} were taken"
                     )
+                operation.align()
                 operation.claim(self)
                 operation.describe(&r)
                 if channel_push(courier.channel, &r) == NULL:

@@ -65,18 +65,23 @@ class AsyncioContextBase:
             raise ValueError(f"Operation object expected, not {op!r}")
         done = self.loop.create_future()
         op.set_callback(partial(self._on_done, done))
-        async with self.semaphore:
+        await self.semaphore.acquire()
+        try:
             self._submit_op(op, done)
             self._on_submitted()
+            await done
+        except asyncio.CancelledError:
+            # It keeps its place among the `max_requests` until it has ended: see `_end`.
             try:
-                await done
-            except asyncio.CancelledError:
-                try:
-                    self.context.cancel(op)
-                except ValueError:
-                    pass  # too late
-                raise
-            return op.get_value()
+                self.context.cancel(op)
+            except ValueError:
+                pass  # too late
+            raise
+        except BaseException:
+            self.semaphore.release()
+            raise
+        self.semaphore.release()
+        return op.get_value()
 
     def _submit_op(self, op: Any, future: asyncio.Future[Any]) -> None:
         if self.context.submit(op) != 1:
@@ -86,11 +91,18 @@ class AsyncioContextBase:
         return
 
     def _on_done(self, future: asyncio.Future[Any], result: int) -> None:
-        if not future.done():
-            try:
-                self.loop.call_soon_threadsafe(_set, future)
-            except RuntimeError:
-                pass  # the loop was closed; nobody waits any more
+        """An operation has ended. From whatever thread."""
+        try:
+            self.loop.call_soon_threadsafe(self._end, future)
+        except RuntimeError:
+            pass  # the loop was closed; nobody waits any more
+
+    def _end(self, future: asyncio.Future[Any]) -> None:
+        """The same, on the loop's thread."""
+        if future.done():
+            self.semaphore.release()  # whoever waited was cancelled
+        else:
+            future.set_result(True)
 
     def read(self, nbytes: int, fd: int, offset: int, priority: int = 0) -> Awaitable[bytes]:
         """Read up to `nbytes` bytes at `offset`."""
@@ -107,8 +119,3 @@ class AsyncioContextBase:
     def fdsync(self, fd: int) -> Awaitable[None]:
         """Content to stable storage."""
         return self.submit(self.OPERATION_CLASS.fdsync(fd))
-
-
-def _set(future: asyncio.Future[Any]) -> None:
-    if not future.done():
-        future.set_result(True)

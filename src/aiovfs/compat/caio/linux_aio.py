@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from aiovfs.compat.caio import _contexts
-from aiovfs.compat.caio._contexts import LinuxContext, LinuxOperation
 from aiovfs.compat.caio.abstract import AbstractContext, AbstractOperation
+from aiovfs.compat.caio.native import contexts
 
 __all__ = ["Context", "Operation"]
 
-_contexts.probe_linux()
+contexts.probe_linux()
 
 
-class Context(LinuxContext):
+class Context(contexts.LinuxContext):
     """linux aio context representation"""
 
 
-class Operation(LinuxOperation):
+class Operation(contexts.LinuxOperation):
     """linux aio operation representation"""
 
 

@@ -23,8 +23,7 @@ class PolledAsyncioContext(EngineAsyncioContext):
             self.loop.remove_reader(self.context.fileno)
 
     def _on_done(self, future: asyncio.Future[Any], result: int) -> None:
-        if not future.done():
-            future.set_result(True)
+        self._end(future)
 
     def _on_read_event(self) -> None:
         try:

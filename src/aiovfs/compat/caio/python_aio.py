@@ -11,6 +11,7 @@ from enum import IntEnum, unique
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
+from aiovfs.compat.caio import direct
 from aiovfs.compat.caio.abstract import AbstractContext, AbstractOperation
 from aiovfs.compat.caio.errors import operation_error
 
@@ -123,12 +124,15 @@ class Operation(AbstractOperation):
 
     def execute(self) -> int | None:
         """Do it, here and now."""
+        is_direct = self.opcode in (OpCode.READ, OpCode.WRITE) and direct.is_direct(self._fileno)
         try:
             if self.opcode is OpCode.READ:
-                self.buffer = os.pread(self._fileno, self._nbytes, self._offset)
+                read = direct.read_in_place if is_direct else os.pread
+                self.buffer = read(self._fileno, self._nbytes, self._offset)
                 return len(self.buffer)
             if self.opcode is OpCode.WRITE:
-                return os.pwrite(self._fileno, self.buffer, self._offset)
+                write = direct.write_in_place if is_direct else os.pwrite
+                return write(self._fileno, self.buffer, self._offset)
             if self.opcode is OpCode.FSYNC:
                 os.fsync(self._fileno)
             elif self.opcode is OpCode.FDSYNC:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from aiovfs.compat.caio._contexts import ThreadContext, ThreadOperation
 from aiovfs.compat.caio.abstract import AbstractContext, AbstractOperation
+from aiovfs.compat.caio.native import contexts
 
 __all__ = ["Context", "Operation"]
 
 
-class Context(ThreadContext):
+class Context(contexts.ThreadContext):
     """thread aio context"""
 
 
-class Operation(ThreadOperation):
+class Operation(contexts.ThreadOperation):
     """thread aio operation representation"""
 
 
