@@ -670,7 +670,7 @@ cdef class Core:
             self.send_constant(unique, <object>place.constant)
             return None
         if place.kind == FORGETTING:
-            if length < NLOOKUP_AT + 8:
+            if length != NLOOKUP_AT + 8 or header.total_extlen_and_padding:
                 return self.leave(length)
             if not self.forgets_nothing or self.operations.inodes is not None:
                 self.drain.forget(header.nodeid, (<uint64_t *>(self.message + NLOOKUP_AT))[0])
