@@ -64,7 +64,7 @@ class Plain(AsyncFileSystem):
 
 
 class Anywhere(Plain):
-    runs_anywhere = True
+    loop_per_thread = True
 
 
 @contextlib.contextmanager

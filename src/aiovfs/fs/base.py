@@ -7,7 +7,7 @@ their names. What differs:
   it is defined (`mirror`), not with every instance;
 - an instance made with `asynchronous=True` is cached per running loop, not per thread: two runs of `asyncio.run` never
   share a session. An instance without is safe to use in a forked child, also one with a loop of the parent's;
-- synchronous calls of classes that may run on any loop (`runs_anywhere`) are spread over several by calling thread;
+- synchronous calls of a class may be spread over several loops by calling thread (`loop_per_thread`);
 - bulk operations run on Trio too, and file by file; see `bulk`;
 - `exists`, `isdir` and `isfile` answer False only when the file is not there; any other failure is raised.
 """
@@ -116,6 +116,9 @@ class AsyncFileSystem(Bulk, Walking, Opening, FsspecAsyncFileSystem, metaclass=_
     mirror_sync_methods = False
     runs_anywhere: ClassVar[bool] = False
     """The coroutines use no asyncio and keep nothing that belongs to one loop: they run on Trio, on any loop."""
+    loop_per_thread: ClassVar[bool] = False
+    """Calling threads use different loops, of a few. For classes that keep nothing that belongs to one loop, and whose
+    work on the loop lets go of the interpreter's lock; others only get in their own way."""
     eager: ClassVar[frozenset[str]] = frozenset()
     """Coroutine methods that keep the rule of `_loop.caller`, so that synchronous callers run them in place. A class
     derived from one with `eager` methods, which replaces some, says anew which are."""
@@ -154,8 +157,10 @@ class AsyncFileSystem(Bulk, Walking, Opening, FsspecAsyncFileSystem, metaclass=_
         own = self._loop
         if own is not None and self._pid == os.getpid():
             return own
-        if self.runs_anywhere:
+        if self.loop_per_thread:
             return companion_of_thread().loop
+        if self.runs_anywhere:
+            return companion().loop
         if self._home is not None and self._pid == os.getpid():
             home = self._home()
             if home is None or not is_usable(home):
