@@ -277,6 +277,14 @@ class AsyncFileSystem(Bulk, Walking, Opening, FsspecAsyncFileSystem, metaclass=_
     async def _modified(self, path: str) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not implement _modified")
 
+    async def _mv_file(self, path1: str, path2: str) -> None:
+        """A copy, then a removal. A file that is moved to itself stays; fsspec's would remove it."""
+        if self._strip_protocol(path1) == self._strip_protocol(path2):
+            await self._info(path1)
+            return
+        await self._cp_file(path1, path2)
+        await self._rm_file(path1)
+
     async def _mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         if path1 == path2:
             return

@@ -16,7 +16,7 @@ from aiovfs.testing.conformance import AllTests, Backend, Capabilities, MakeFS
 
 
 class Memory(Backend):
-    loops = ("asyncio", "uvloop", "trio")
+    loops = ("uvloop", "trio")
 
     @pytest.fixture
     def make_fs(self, tmp_path: Path) -> MakeFS:

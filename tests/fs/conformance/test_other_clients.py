@@ -41,6 +41,10 @@ OBJECTS: dict[str, Any] = {
     "text": "fsspec has no asynchronous text files",
     "modified": "fsspec has no coroutine for it",
     "async_seek": "fsspec's asynchronous files have no seek",
+    "pread": "fsspec's asynchronous files have no position-free read",
+    "touch": "fsspec has no coroutine for it",
+    "max_gap": "fsspec announces it, and raises NotImplementedError",
+    "pickle": "instances made outside of fsspec's cache, as here, do not come back equal",
     "atomic_files": "fsspec commits what was written when the body of a with statement fails",
 }
 

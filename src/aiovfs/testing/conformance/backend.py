@@ -100,6 +100,10 @@ class Capabilities:
     """Instances can be pickled, and made again in another process."""
     timeouts: Yes = True
     """`timeout=` of the synchronous face ends the work."""
+    touch: Yes = True
+    """There is a coroutine `_touch`."""
+    max_gap: Yes = True
+    """`_cat_ranges` takes `max_gap`."""
     bounded_bulk: Yes = True
     """Bulk operations call the file's own coroutine, at most `batch_size` at once."""
 

@@ -92,6 +92,7 @@ class ReadingTests(Backend):
         assert [bytes(each) for each in found] == [b"lp", BINARY[1:3]]
 
     async def test_cat_ranges_with_a_gap_to_bridge_gives_the_same(self, fs: Any, tree: str) -> None:
+        self.need("max_gap")
         starts = list(range(0, 4000, 50))
         ends = [start + 20 for start in starts]
         paths = [f"{tree}/b.bin"] * len(starts)

@@ -67,7 +67,7 @@ class WritingTests(Backend):
         assert await fs._cat_file(f"{tree}/a.txt") == b"alpha"
 
     async def test_touch_makes_and_empties_files(self, fs: Any, tree: str) -> None:
-        self.need("write")
+        self.need("write", "touch")
         await fs._touch(f"{tree}/new")
         assert await fs._size(f"{tree}/new") == 0
         await fs._touch(f"{tree}/a.txt", truncate=True)
