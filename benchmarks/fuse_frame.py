@@ -71,13 +71,23 @@ def libfuse() -> Subject:
     return Subject("libfuse C", (str(program), "{mountpoint}"), unavailable=None if program else "no C compiler")
 
 
+def spinning(subject: Subject, microseconds: int) -> Subject:
+    """One of ours that looks for requests for so long before it goes back to its loop."""
+    environment = {**subject.environment, "BENCHMARK_SPIN": str(microseconds)}
+    return Subject(f"{subject.name} spin", subject.command, environment)
+
+
 def measure(results: Results, chosen: Sequence[Subject], cases: Sequence[Case], options: argparse.Namespace) -> None:
     """Each repeat starts each server once and runs every case on it."""
     cpu = None if options.free else options.cpu
+    others = sorted(os.sched_getaffinity(0) - {options.cpu})
+    if options.across and not others:
+        raise BenchmarkError("--across needs two CPUs")
+    server_cpu = others[0] if options.across else cpu
     for repeat in range(1, options.repeats + 1):
         for subject in chosen:
             try:
-                with mounted(subject, cpu=cpu) as server:
+                with mounted(subject, cpu=server_cpu) as server:
                     for case in cases:
                         sample = Sample(subject.name, case.name, repeat)
                         clients = case.clients or options.clients
@@ -127,6 +137,8 @@ def drive(
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--cpu", type=int, default=min(os.sched_getaffinity(0)), help="the CPU of client and server")
     parser.add_argument("--free", action="store_true", help="do not pin anything (for several clients)")
+    parser.add_argument("--across", action="store_true", help="client and server on two CPUs")
+    parser.add_argument("--spin", type=int, default=0, help="µs: ours with the option spin as well, as other subjects")
     parser.add_argument("--pure", action="store_true", help="ours without native code (AIOVFS_PURE=1)")
     parser.add_argument("--subjects", default="", help="only those whose name contains one of these words, by comma")
     parser.add_argument("--operations", default="", help=f"of {', '.join(case.name for case in cases)}; by comma")
@@ -136,6 +148,8 @@ def drive(
         options.repeats, options.seconds = 1, 0.2
     words = [word for word in options.subjects.split(",") if word]
     every = subjects(pure=options.pure, environment=environment) if all_subjects is None else all_subjects
+    if options.spin:
+        every = [*every, *(spinning(subject, options.spin) for subject in every if subject.name.startswith("aiovfs"))]
     chosen = [subject for subject in every if not words or any(word in subject.name for word in words)]
     wanted = [word for word in options.operations.split(",") if word] or [case.name for case in cases]
     if unknown := set(wanted) - {case.name for case in cases}:
