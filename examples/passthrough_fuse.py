@@ -1,4 +1,8 @@
-"""Another directory, seen through a file system in Python. Usage: passthrough_fuse.py SOURCE DIRECTORY [asyncio|trio]
+"""Another directory, seen through a file system in Python.
+
+Usage: passthrough_fuse.py SOURCE DIRECTORY [asyncio|trio [OPTIONS]]
+
+With the option "passthrough", and as root, the kernel reads and writes open files by itself.
 
 Each node holds a descriptor (O_PATH) of the file that it stands for, so hard links, renames and removed files that are
 still open are right by themselves. Every call on the source may block (a disk, a network mount), so it is made in a
@@ -191,7 +195,8 @@ class Passthrough(fuse.Operations):
     # Files; `fh` is the descriptor itself
 
     async def open(self, request: fuse.Open) -> fuse.Opened:
-        return fuse.Opened(await run(os.open, self.inodes.get(request.nodeid).path, request.flags & ~CREATING))
+        fd = await run(os.open, self.inodes.get(request.nodeid).path, request.flags & ~CREATING)
+        return fuse.Opened(fd, passthrough=fd)
 
     async def create(self, request: fuse.Create) -> tuple[fuse.Entry, fuse.Opened]:
         parent = self.inodes.get(request.nodeid)
@@ -205,7 +210,7 @@ class Passthrough(fuse.Operations):
                 raise
 
         node, fd = await run(create)
-        return self.entry(node), fuse.Opened(fd)
+        return self.entry(node), fuse.Opened(fd, passthrough=fd)
 
     async def read(self, request: fuse.Read) -> bytes:
         return await run(os.pread, request.fh, request.size, request.offset)
@@ -271,12 +276,14 @@ class Passthrough(fuse.Operations):
 
 
 if __name__ == "__main__":
-    source, directory, *loop = sys.argv[1:]
+    source, directory, *words = sys.argv[1:]
+    loop, words = (words or ["asyncio"])[0], "".join(words[1:])
     os.umask(0)  # the kernel has applied the caller's
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
     async def main() -> None:
         is_root = os.getuid() == 0
-        await fuse.serve(Passthrough(source), directory, default_permissions=True, allow_other=is_root)
+        options = {"default_permissions": True, "allow_other": is_root, **fuse.parse_option_string(words)}
+        await fuse.serve(Passthrough(source), directory, **options)
 
-    anyio.run(main, backend=loop[0] if loop else "asyncio")
+    anyio.run(main, backend=loop)

@@ -60,13 +60,14 @@ def served(mountpoint_path: Path, name: str, *arguments: str) -> Iterator[None]:
 
 
 @pytest.mark.mounted
+@pytest.mark.parametrize("options", [[], ["passthrough"]], ids=["by handlers", "by the kernel"])
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_passthrough_shows_and_changes_another_directory(tmp_path: Path, loop: str) -> None:
+def test_passthrough_shows_and_changes_another_directory(tmp_path: Path, loop: str, options: list[str]) -> None:
     source, mnt = tmp_path / "source", tmp_path / "mnt"
     source.mkdir()
     mnt.mkdir()
     (source / "there").write_text("before\n")
-    with served(mnt, "passthrough_fuse.py", str(source), str(mnt), loop):
+    with served(mnt, "passthrough_fuse.py", str(source), str(mnt), loop, *options):
         assert os.statvfs(mnt).f_blocks == os.statvfs(source).f_blocks
         assert (mnt / "there").read_text() == "before\n"
         (mnt / "folder").mkdir()
