@@ -19,10 +19,12 @@ __all__ = ["S3Server", "storage_options"]
 KEY, SECRET = "test-key", "test-secret"
 
 # It writes an answer's head and body apart. With Nagle's algorithm the body then waits for the client's delayed
-# acknowledgement, 40 ms an answer.
+# acknowledgement, 40 ms an answer. Five connections may wait to be accepted; of a hundred that come at once, most would
+# be dropped, and come again after seconds.
 LOCALBUCKET = """
 import socketserver, sys
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
+socketserver.TCPServer.request_queue_size = 1024
 import localbucket
 sys.exit(localbucket.main())
 """

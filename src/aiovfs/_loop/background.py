@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+import anyio
 
 from aiovfs._loop.library import running_library
 
-__all__ = ["run_in_background"]
+__all__ = ["run_in_background", "to_its_end"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("aiovfs.loop")
 
@@ -39,3 +43,44 @@ def run_in_background(func: Callable[..., Coroutine[Any, Any, Any]], *args: Any)
     task = asyncio.get_running_loop().create_task(_logged(func, args))
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
+
+
+async def to_its_end(func: Callable[..., Coroutine[Any, Any, T]], *args: Any, grace: float) -> T:
+    """Await `func(*args)`. A cancelled caller waits for the end too, up to `grace` seconds; then it is let go.
+
+    For what has an effect elsewhere that nobody could know of if the caller left at once.
+    """
+    ended = anyio.Event()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    async def run() -> None:
+        try:
+            results.append(await func(*args))
+        except BaseException as exc:
+            errors.append(exc)
+            if not isinstance(exc, Exception):
+                raise
+        finally:
+            ended.set()
+
+    run_in_background(run)
+    try:
+        await ended.wait()
+    except BaseException:
+        await _wait_shielded(ended, grace)
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+async def _wait_shielded(ended: anyio.Event, grace: float) -> None:
+    deadline = anyio.current_time() + grace
+    cancelled = anyio.get_cancelled_exc_class()
+    while not ended.is_set() and anyio.current_time() < deadline:
+        try:
+            with anyio.move_on_after(deadline - anyio.current_time(), shield=True):
+                await ended.wait()
+        except cancelled:
+            pass  # cancelled once more; the exception of the first time is on its way

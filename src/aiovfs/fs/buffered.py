@@ -201,6 +201,8 @@ class BufferedFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no
                 size = (await self.fs._info(self.path))["size"] or 0
             except FileNotFoundError:
                 pass
+        elif self.mode == "xb" and await self.fs._exists(self.path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.path)  # and once more by the store
         self._writer = await self.fs._open_writer(self.path, self.mode, **self.kwargs)
         return size
 
@@ -212,7 +214,7 @@ class BufferedFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no
         view = memoryview(data).cast("B")
         if len(view) >= HANDED_OVER:
             self._hand_over()
-            self._run(self._live_writer().write, view)
+            self._send(view)
         else:
             self._pending += view
             if len(self._pending) >= HANDED_OVER:
@@ -228,7 +230,15 @@ class BufferedFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no
     def _hand_over(self) -> None:
         if self._pending:
             pending, self._pending = self._pending, bytearray()
-            self._run(self._live_writer().write, bytes(pending))
+            self._send(bytes(pending))
+
+    def _send(self, data: Buffer) -> None:
+        writer = self._live_writer()
+        try:
+            self._run(writer.write, data)
+        except BaseException:
+            self.discard()  # a part is missing: what is left must never be taken for the file
+            raise
 
     def _live_writer(self) -> Writer:
         if self._pid != os.getpid():

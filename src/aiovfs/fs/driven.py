@@ -440,7 +440,10 @@ class DrivenStore(Store):
         except NotImplementedError:
             raise
         except Exception as exc:
-            raise failures.translate(exc, about) from exc
+            error = failures.translate(exc, about)
+            if error is exc:
+                raise  # "from itself" would hide what it was raised from
+            raise error from exc
 
 
 class ProgressCallback(Callback):  # type: ignore[misc]  # fsspec has no types

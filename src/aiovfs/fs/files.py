@@ -354,7 +354,13 @@ class WritingFile(AsyncFile):
 
     async def write(self, data: Any) -> int:
         self._check(True, "write")
-        await self._call(self._writer.write, data)
+        try:
+            await self._call(self._writer.write, data)
+        except BaseException:
+            # A part is missing: what is left must never be taken for the file.
+            with anyio.CancelScope(shield=True):
+                await self.discard()
+            raise
         size = memoryview(data).nbytes
         self._position += size
         return size

@@ -9,6 +9,7 @@ GCSConfig, AzureConfig, ClientConfig and RetryConfig.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -128,8 +129,9 @@ def _s3(result: ObstoreOptions, rest: dict[str, Any], environ: Mapping[str, str]
         raise UntranslatableError(f"client_kwargs[{min(client)!r}]")
     if not rest.get("version_aware", True):
         del rest["version_aware"]
-    # Few servers but Amazon's know the bulk call, and we delete by name.
-    config["disable_bulk_delete"] = True
+    if endpoint is not None:
+        # Few servers but Amazon's know the bulk call.
+        config["disable_bulk_delete"] = True
 
 
 def _s3_config_kwargs(result: ObstoreOptions, kwargs: dict[str, Any]) -> None:
@@ -164,18 +166,25 @@ def _check_s3_credentials(result: ObstoreOptions, environ: Mapping[str, str]) ->
 
 def _gs(result: ObstoreOptions, rest: dict[str, Any], environ: Mapping[str, str]) -> None:
     token = _take(rest, "token")
+    endpoint = _take(rest, "endpoint_url") or environ.get("STORAGE_EMULATOR_HOST")
     if token == "anon" or rest.pop("anon", False):
+        if endpoint is not None:
+            # Without a signature obstore only reads. An account of nobody's, which the endpoint does not check, writes.
+            nobody = {"gcs_base_url": endpoint, "disable_oauth": True, "client_email": "", "private_key": ""}
+            result.config["service_account_key"] = json.dumps({**nobody, "private_key_id": ""})
+            return _tls(result, None, None, endpoint)
         result.config["skip_signature"] = True
     elif isinstance(token, str) and token.endswith(".json"):
         result.config["application_credentials"] = token
     elif token not in (None, "google_default"):
         raise UntranslatableError("this kind of token")
-    endpoint = _take(rest, "endpoint_url") or environ.get("STORAGE_EMULATOR_HOST")
     _set(result.config, "base_url", endpoint)
     _tls(result, None, None, endpoint)
 
 
 def _az(result: ObstoreOptions, rest: dict[str, Any], environ: Mapping[str, str]) -> None:
+    said = _connection_string(_take(rest, "connection_string") or "")
+    rest |= {name: value for name, value in said.items() if rest.get(name) in (None, "")}
     for name in ("account_name", "account_key", "tenant_id", "client_id", "client_secret"):
         _set(result.config, name, _take(rest, name))
     sas = _take(rest, "sas_token")
@@ -186,6 +195,31 @@ def _az(result: ObstoreOptions, rest: dict[str, Any], environ: Mapping[str, str]
     endpoint = _take(rest, "endpoint_url", "account_url")
     _set(result.config, "endpoint", endpoint)
     _tls(result, None, None, endpoint)
+
+
+_OF_CONNECTION_STRING = {
+    "accountname": "account_name",
+    "accountkey": "account_key",
+    "blobendpoint": "endpoint_url",
+    "sharedaccesssignature": "sas_token",
+}
+
+
+def _connection_string(text: str) -> dict[str, str]:
+    """Azure's `Name=value;…`, as options. `UntranslatableError` for parts that say where or who, and are not known."""
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, _, value = part.partition("=")
+        name = name.lower()
+        if name in _OF_CONNECTION_STRING:
+            found[_OF_CONNECTION_STRING[name]] = value
+        elif name == "endpointsuffix" and value != "core.windows.net":
+            raise UntranslatableError(f"the endpoint suffix {value!r} of a connection string")
+        elif name == "usedevelopmentstorage":
+            raise UntranslatableError("UseDevelopmentStorage in a connection string")
+    if text and "account_name" not in found and "endpoint_url" not in found:
+        raise UntranslatableError("a connection string without an account")
+    return found
 
 
 def _tls(result: ObstoreOptions, verify: Any, bundle: str | None, endpoint: str | None) -> None:

@@ -90,9 +90,10 @@ async def _connect_obstore(
 
 
 def _make_obstore(family: str, options: Any) -> Any:
-    from aiovfs.fs.obstore_fs import ObstoreFileSystem
+    from aiovfs.fs.obstore_fs import CLASSES
 
-    return ObstoreFileSystem(family, options, asynchronous=True, skip_instance_cache=True)
+    # The store tries again by itself what may be tried again.
+    return CLASSES[family](translated=options, retry_seconds=0.0, asynchronous=True, skip_instance_cache=True)
 
 
 async def _connect_fsspec(url: str, family: str, root: str, options: Mapping[str, Any], read_only: bool) -> ObjectStore:

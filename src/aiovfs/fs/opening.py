@@ -35,6 +35,7 @@ class Opening:
         _intrans: bool
         _strip_protocol: Any
         _info: Any
+        _exists: Any
         _cat_file: Any
         _pipe_file: Any
         _put_file: Any
@@ -103,6 +104,8 @@ class Opening:
                 f"mode {mode!r} is none of rb, wb, xb, ab; {type(self).__name__} cannot change files in place"
             )
         position = await call(self._end_of, path) if mode == "ab" else 0
+        if mode == "xb" and await call(self._exists, path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)  # and once more by the store
         writer = await call(_with(self._open_writer, kwargs), path, mode)
         if self._intrans:
             writer = self.transaction.stage(Staged(writer, path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from aiovfs.fs.object_options import UntranslatableError, obstore_options
@@ -98,6 +100,9 @@ def test_obstores_own_options_are_handed_on_and_win() -> None:
 
 def test_google_tokens_are_translated() -> None:
     assert obstore_options("gs", {"token": "anon", "project": "p"}, {}).config == {"skip_signature": True}
+    local = obstore_options("gs", {"token": "anon", "endpoint_url": "http://h:1"}, {})
+    assert json.loads(local.config["service_account_key"])["gcs_base_url"] == "http://h:1"
+    assert local.client_options["allow_http"]
     assert obstore_options("gs", {"token": "/key.json"}, {}).config == {"application_credentials": "/key.json"}
     with pytest.raises(UntranslatableError):
         obstore_options("gs", {"token": {"a": "dictionary"}}, {})
@@ -106,5 +111,9 @@ def test_google_tokens_are_translated() -> None:
 def test_azure_accounts_are_translated() -> None:
     options = obstore_options("az", {"account_name": "a", "account_key": "k", "sas_token": "?sig=x"}, {})
     assert options.config == {"account_name": "a", "account_key": "k", "sas_key": "sig=x"}
-    with pytest.raises(UntranslatableError, match="connection_string"):
+    with pytest.raises(UntranslatableError, match="connection string"):
         obstore_options("az", {"connection_string": "c"}, {})
+    text = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=k==;BlobEndpoint=http://h:1/a;"
+    options = obstore_options("az", {"connection_string": text}, {})
+    assert options.config == {"account_name": "a", "account_key": "k==", "endpoint": "http://h:1/a"}
+    assert options.client_options["allow_http"]
