@@ -492,7 +492,7 @@ class ObstoreFileSystem(AsyncFileSystem):
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
         """Delete an object. That nothing is there is no error: the services do not tell."""
         store, key = self._locate(path)
-        await self._ask(path, store.delete_async, key)
+        await to_its_end(self._ask, path, store.delete_async, key, grace=GRACE)
 
     async def _rm(
         self,
@@ -529,7 +529,8 @@ class ObstoreFileSystem(AsyncFileSystem):
             by_bucket.setdefault(bucket, []).append(key)
         for bucket, keys in by_bucket.items():
             for first in range(0, len(keys), DELETED_AT_ONCE):
-                await self._ask(bucket, self._store_of(bucket).delete_async, keys[first : first + DELETED_AT_ONCE])
+                some = keys[first : first + DELETED_AT_ONCE]
+                await to_its_end(self._ask, bucket, self._store_of(bucket).delete_async, some, grace=GRACE)
 
     async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
         """Nothing to do: a directory is only the prefix of names."""

@@ -24,8 +24,6 @@ class Objects(Backend):
         fork_safe="obstore's threads do not survive a fork; it is said at once, and no call hangs",
     )
     known_failures: ClassVar = {
-        "test_a_directory_that_cannot_be_read_is_not_left_out_of_what_is_found": "trees are listed flat, without _ls",
-        "test_a_tree_that_cannot_be_read_is_not_transferred_in_part_without_an_error": "as above",
         "test_removing_what_is_not_there_is_an_error": "the services do not tell whether something was deleted",
     }
 
