@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any, Self
 
 import fsspec
@@ -96,7 +97,7 @@ class CarriedFileSystem(AsyncFileSystem):
             return await func(*args, **kwargs)
         return await run_on(loop, func, *args, **kwargs)
 
-    async def _carry_each(self, items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def _carry_each(self, items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         try:
             while True:
                 try:
@@ -134,9 +135,10 @@ class CarriedFileSystem(AsyncFileSystem):
     _mkdir = carried("_mkdir")
     _makedirs = carried("_makedirs")
 
-    async def _walk(self, path: str, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        async for item in self._carry_each(self.fs._walk(path, *args, **kwargs)):
-            yield item
+    async def _walk(self, path: str, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        async with aclosing(self._carry_each(self.fs._walk(path, *args, **kwargs))) as items:
+            async for item in items:
+                yield item
 
     async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:  # type: ignore[override]
         """The backend's async file, whose calls are carried too; ours, where it has none."""
@@ -182,8 +184,9 @@ class CarriedFile:
         return await self._fs._carry(self._file.__aexit__, *exc_info)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        async for item in self._fs._carry_each(aiter(self._file)):
-            yield item
+        async with aclosing(self._fs._carry_each(aiter(self._file))) as items:
+            async for item in items:
+                yield item
 
 
 def _is_coroutine_function(value: Any) -> bool:

@@ -16,7 +16,8 @@ What is specified, beyond fsspec's own words ("find", "glob" and "walk" in its d
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -81,14 +82,14 @@ class Walking:
     _exists: Any
     _ls: Any
 
-    async def _iter_ls(self, path: str, **kwargs: Any) -> AsyncIterator[dict[str, Any]]:
+    async def _iter_ls(self, path: str, **kwargs: Any) -> AsyncGenerator[dict[str, Any], None]:
         """The infos of what is in a directory, as they arrive."""
         for info in await self._ls(path, detail=True, **kwargs):
             yield info
 
     async def _walk(
         self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: OnError = "raise", **kwargs: Any
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """For each directory its path, the directories and the files in it: names, or with `detail` infos by name.
 
         Top down, the caller may take names out of the second to have them passed over. `on_error`: "raise", "omit"
@@ -135,7 +136,7 @@ class Walking:
         withdirs: bool = False,
         on_error: OnError = "raise",
         **kwargs: Any,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """The infos of all files below `path`, and with `withdirs` of it and its directories, as they arrive."""
         check_depth(maxdepth)
         top: str = self._strip_protocol(path)
@@ -148,31 +149,32 @@ class Walking:
         while pending:
             now, pending = pending[:LISTED_AT_ONCE], pending[LISTED_AT_ONCE:]
             below: list[tuple[str, int]] = []
-            async for directory, depth, info in self._listings(
-                now, on_error, kwargs if now[0][1] == 1 else kwargs_below
-            ):
-                is_directory = info["type"] == "directory"
-                name = info["name"].rstrip("/")
-                if is_directory and name == directory:
-                    continue  # some list the directory among its entries
-                if is_directory and (maxdepth is None or depth < maxdepth):
-                    below.append((name, depth + 1))
-                if withdirs or not is_directory:
-                    is_empty = False
-                    yield info
+            # Each generator is closed by the one around it: Trio complains when that is left to the garbage collector.
+            async with aclosing(self._listings(now, on_error, kwargs if now[0][1] == 1 else kwargs_below)) as entries:
+                async for directory, depth, info in entries:
+                    is_directory = info["type"] == "directory"
+                    name = info["name"].rstrip("/")
+                    if is_directory and name == directory:
+                        continue  # some list the directory among its entries
+                    if is_directory and (maxdepth is None or depth < maxdepth):
+                        below.append((name, depth + 1))
+                    if withdirs or not is_directory:
+                        is_empty = False
+                        yield info
             pending = below + pending
         if is_empty and await self._isfile(top):
             yield await self._info(top)
 
     async def _listings(
         self, directories: list[tuple[str, int]], on_error: OnError, kwargs: dict[str, Any]
-    ) -> AsyncIterator[tuple[str, int, dict[str, Any]]]:
+    ) -> AsyncGenerator[tuple[str, int, dict[str, Any]], None]:
         """What is in each of the directories. One is streamed; several are listed at once."""
         if len(directories) == 1:
             directory, depth = directories[0]
             try:
-                async for info in self._iter_ls(directory, **kwargs):
-                    yield directory, depth, info
+                async with aclosing(self._iter_ls(directory, **kwargs)) as infos:
+                    async for info in infos:
+                        yield directory, depth, info
             except OSError as exc:
                 if not passed_over(exc, on_error, is_top=depth == 1):
                     raise
@@ -222,7 +224,9 @@ class Walking:
             found[top] = await self._info(top)
         return found
 
-    async def _iter_glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> AsyncIterator[dict[str, Any]]:
+    async def _iter_glob(
+        self, path: str, maxdepth: int | None = None, **kwargs: Any
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """The infos of what a pattern matches, as they arrive."""
         check_depth(maxdepth)
         withdirs = kwargs.pop("withdirs", True)
@@ -244,9 +248,10 @@ class Walking:
             entries = each_of(
                 await self._find(plan.root, maxdepth=plan.depth, withdirs=withdirs, detail=True, **kwargs)
             )
-        async for info in entries:
-            if plan.matches(info):
-                yield info
+        async with aclosing(entries):
+            async for info in entries:
+                if plan.matches(info):
+                    yield info
 
     async def _glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """The names that a pattern matches, sorted; with `detail` their infos by name. A pattern without wildcards
@@ -275,7 +280,7 @@ class Walking:
         return sum(sizes.values()) if total else sizes
 
 
-async def each_of(found: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+async def each_of(found: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
     """Infos by name, one after the other."""
     for name, info in found.items():
         yield info or {"name": name, "type": "file"}
