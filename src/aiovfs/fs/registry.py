@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import difflib
 import errno
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +29,7 @@ import fsspec
 from anyio.to_thread import run_sync
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
+from fsspec.registry import known_implementations
 from fsspec.registry import registry as registered
 
 from aiovfs.errors import AiovfsError, MissingPackageError, StoreError, UnknownProtocolError
@@ -34,7 +37,7 @@ from aiovfs.fs import failures
 from aiovfs.fs.driven import DrivenStore
 from aiovfs.fs.store import Store
 
-__all__ = ["EXTRAS", "known_protocols", "open_store", "protocol_of", "redact", "storage_option_names"]
+__all__ = ["EXTRAS", "identity_of", "known_protocols", "open_store", "protocol_of", "redact", "storage_option_names"]
 
 OBJECT_STORES = "aiovfs.fs.objectstores"
 
@@ -85,6 +88,10 @@ _COMMON_OPTIONS = frozenset(
 _HIDDEN_PARAMETERS = frozenset({"self", "args", "kwargs", "storage_options", "asynchronous", "loop", "fo", "fs"})
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
 _QUERY = re.compile(r"[?#][^:]*(?=::|\Z)")
+_IN_PROCESS = frozenset({"memory", "file", "local", "data"})
+"""What a process has by itself, or as fast as any cache on its disk."""
+_PLACE_IN_ENVIRONMENT = re.compile(r"AWS_ENDPOINT|AWS_PROFILE|STORAGE_EMULATOR_HOST|AZURE_STORAGE|FSSPEC_|GOOGLE_.*URL")
+_WHO_ASKS = re.compile(r"secret|token|password|credential|sas|^key$", re.IGNORECASE)
 
 
 async def open_store(
@@ -109,6 +116,7 @@ async def open_store(
         if root is not None:
             raise ValueError(f"root={root!r} belongs to a live file system; put it into the URL {redact(url_or_fs)!r}")
         store = await _connect(url_or_fs, client, read_only, dict(storage_options or {}))
+        store.identity = identity_of(url_or_fs, storage_options or {})
     else:
         if storage_options:
             raise ValueError("storage_options were given for a file system that is already made")
@@ -121,6 +129,26 @@ async def open_store(
             await store.aclose()
         raise
     return store
+
+
+def identity_of(url: str, options: Mapping[str, Any]) -> str | None:
+    """What a URL and its options show, as `Store.identity`: a hash, so that no secret can be read off it.
+
+    Options that only say who asks are left out: tokens change, the place stays. What the environment says of the
+    place counts, too.
+    """
+    protocols = {protocol_of(link) for link in url.split("::") if "://" in link} | {protocol_of(url)}
+    if "://" not in url.rpartition("::")[2]:
+        return None  # a path of this machine
+    if protocols & _IN_PROCESS or not protocols <= CONNECTORS.keys() | known_implementations.keys():
+        return None  # a class that was registered in this process may be anything
+    environment = {name: value for name, value in os.environ.items() if _PLACE_IN_ENVIRONMENT.match(name)}
+    place = {name: value for name, value in options.items() if not _WHO_ASKS.search(name)}
+    try:
+        text = json.dumps([url, place, environment], sort_keys=True)
+    except (TypeError, ValueError):
+        return None  # options that are objects
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def adopt(fs: AbstractFileSystem, *, root: str | None, read_only: bool) -> Store:

@@ -104,6 +104,11 @@ class Store(ABC):
     """The root in the file system's own form, e.g. "bucket/prefix"."""
     fs: AbstractFileSystem
     capabilities: Capabilities
+    identity: str | None = None
+    """Names what the store shows, for caches that outlive this process: never the same for two different places.
+
+    None where nothing does: for file systems that were passed alive, and what lies in a process's memory.
+    """
 
     name_length: ClassVar[int] = 255
     """Longest name, in bytes, that a component may have."""

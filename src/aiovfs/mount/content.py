@@ -9,6 +9,7 @@ import anyio
 from aiovfs.errors import StaleError
 from aiovfs.fs.store import Reader
 from aiovfs.mount.cache.blocks import BlockCache
+from aiovfs.mount.cache.disk import DiskVersion
 from aiovfs.mount.readahead import Readahead
 
 __all__ = ["Content"]
@@ -28,9 +29,10 @@ class Content:
         *,
         fingerprint: str | None,
         size: int | None,
+        disk: DiskVersion | None = None,
     ) -> None:
         self.fingerprint = fingerprint
-        self._version = cache.version(self._fetch, size)
+        self._version = cache.version(self._fetch, size, disk)
         self._open_reader = open_reader
         self._reader: Reader | None = None
         self._opening: anyio.Lock | None = None
@@ -47,6 +49,7 @@ class Content:
 
         Never bytes of another version: `StaleError` when the store does not have this one any more.
         """
+        await self._version.open_disk()
         if readahead is not None:
             ahead = readahead.on_read(offset, size)
             if ahead is not None:
@@ -73,6 +76,10 @@ class Content:
 
     async def close_reader(self) -> None:
         """Give back what the store holds for this version; the blocks stay."""
+        await self._version.close_disk()
+        await self._close_reader()
+
+    async def _close_reader(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
             await reader.aclose()
@@ -99,7 +106,7 @@ class Content:
             self._opening = anyio.Lock()
         async with self._opening:
             while self._reader is None or self._reader_moves != self._moves:
-                await self.close_reader()
+                await self._close_reader()
                 self._reader_moves = self._moves
                 self._reader = await self._open_reader()
             return self._reader

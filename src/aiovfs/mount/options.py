@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*", re.IGNORECASE)
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)?\s*", re.IGNORECASE)
@@ -156,8 +157,14 @@ class MountOptions:
     cache_size: int = _row(256 * MIB, parse_size, "Memory for blocks of remote files.")
     readahead: int = _row(8 * MIB, parse_size, "Most bytes to fetch ahead of a sequential reader; 0 turns it off.")
     readahead_requests: int = _row(8, parse_number, "Most requests for readahead at a time, over all files.")
+    disk_cache: int = _row(
+        10 * GIB, parse_size, "Room on this machine's disk for blocks of remote files; 0 turns that cache off."
+    )
+    disk_free: int = _row(1 * GIB, parse_size, "Free space that the cache on disk leaves to others.")
     cache_dir: str | None = _row(
-        None, parse_text, "Directory for files that wait for their upload; default: $XDG_CACHE_HOME/aiovfs."
+        None,
+        parse_text,
+        "Directory for blocks and for files that wait for their upload; default: $XDG_CACHE_HOME/aiovfs.",
     )
     exclusive_create: bool = _row(
         False, parse_bool, "O_EXCL makes the file in the store at once, instead of at close: one more request."

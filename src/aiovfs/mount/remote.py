@@ -19,6 +19,7 @@ import anyio
 
 from aiovfs.errors import StaleError
 from aiovfs.fs.store import Reader
+from aiovfs.mount.cache.disk import DiskVersion, version_key
 from aiovfs.mount.content import Content
 from aiovfs.mount.files import RemoteFile
 from aiovfs.mount.inode import Inode
@@ -80,8 +81,17 @@ class RemoteContent:
                 self._reader_opener(inode),
                 fingerprint=inode.fingerprint,
                 size=inode.size,
+                disk=self._disk_version(inode),
             )
         return content
+
+    def _disk_version(self, inode: Inode) -> DiskVersion | None:
+        """The version's place in the cache on disk, if there is one and the store names the version."""
+        disk, identity = self._vfs.disk, self._vfs.store.identity
+        if disk is None or identity is None or inode.fingerprint is None or not inode.size:
+            return None
+        key = version_key(identity, self._vfs.tree.path(inode), inode.fingerprint, inode.size)
+        return disk.version(key, inode.size)
 
     def _reader_opener(self, inode: Inode) -> Callable[[], Awaitable[Reader]]:
         info = inode.info()

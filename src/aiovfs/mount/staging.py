@@ -17,7 +17,7 @@ import anyio
 from aiovfs import aio
 from aiovfs.types import Buffer
 
-__all__ = ["StagedFile", "StagingDirectory", "default_cache_directory", "staging_directory"]
+__all__ = ["StagedFile", "StagingDirectory", "blocks_directory", "default_cache_directory", "staging_directory"]
 
 logger = logging.getLogger("aiovfs.mount")
 
@@ -33,6 +33,11 @@ def default_cache_directory() -> str:
 def staging_directory(cache_directory: str | None) -> str:
     """Where the mounts that use this cache directory (None: the default one) have their own, named `PID-…`."""
     return os.path.abspath(os.path.join(cache_directory or default_cache_directory(), "staging"))
+
+
+def blocks_directory(cache_directory: str | None) -> str:
+    """Where the mounts that use this cache directory (None: the default one) keep blocks of remote files."""
+    return os.path.abspath(os.path.join(cache_directory or default_cache_directory(), "blocks"))
 
 
 class StagingDirectory:

@@ -31,6 +31,7 @@ from aiovfs.errors import StaleError
 from aiovfs.fs.info import Info, Kind
 from aiovfs.fs.store import Store, StoreFile
 from aiovfs.mount.cache.blocks import BlockCache
+from aiovfs.mount.cache.disk import DiskCache
 from aiovfs.mount.errors import error
 from aiovfs.mount.files import DirectFile, OpenFile, RemoteFile
 from aiovfs.mount.inode import NEVER, Inode, Tree
@@ -41,7 +42,7 @@ from aiovfs.mount.namespace import Namespace
 from aiovfs.mount.options import MountOptions
 from aiovfs.mount.readahead import Readahead
 from aiovfs.mount.remote import DrainReport, RemoteContent
-from aiovfs.mount.staging import StagingDirectory
+from aiovfs.mount.staging import StagingDirectory, blocks_directory
 from aiovfs.types import Usage
 
 __all__ = ["VFS", "Dirent"]
@@ -81,6 +82,7 @@ class VFS:
         self.remote = RemoteContent(self)
         self.hidden = HiddenNames()
         self.blocks: BlockCache
+        self.disk: DiskCache | None = None
         self._names = Namespace(self)
         self._listings: SharedCalls[int, Listing]
         self._tasks: TaskGroup | None = None
@@ -111,6 +113,13 @@ class VFS:
         self.blocks = BlockCache(
             self._tasks, max_size=self.options.cache_size, max_ahead=self.options.readahead_requests
         )
+        if self.options.disk_cache and self.store.identity is not None and not self.is_direct:
+            self.disk = await DiskCache.open(
+                blocks_directory(self.options.cache_dir),
+                self._tasks,
+                max_size=self.options.disk_cache,
+                min_free=self.options.disk_free,
+            )
         return self
 
     async def __aexit__(
@@ -126,6 +135,8 @@ class VFS:
                     await file.release()
                 if inode.content is not None:
                     await inode.content.close_reader()
+            if self.disk is not None:
+                await self.disk.aclose()
             await self.remote.aclose()
             await self.staging.aclose()
 

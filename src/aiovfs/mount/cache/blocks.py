@@ -7,6 +7,8 @@ made with the function that fetches a range of exactly that version.
 - A fetch belongs to nobody in particular: it runs in the task group given to the cache, its readers wait for it. A
   reader that is cancelled leaves; the fetch goes on, and what it brings is kept.
 - A reader takes its blocks from the fetch itself, not from the cache: a limit smaller than one read still reads right.
+- What the cache on disk has is not fetched, and what was fetched is kept there, if the version has a place in it
+  (`disk.py`). Readers do not wait for that; the next request of readahead does.
 - Readahead has a limited number of requests over all files. What is beyond waits in a queue; a reader that needs a
   queued range does not wait for its turn.
 """
@@ -22,10 +24,10 @@ from anyio.abc import TaskGroup
 
 from aiovfs.errors import StaleError
 from aiovfs.fs.ranges import ByteRange
+from aiovfs.mount.cache.disk import BLOCK_SIZE, DiskVersion
 
 __all__ = ["BLOCK_SIZE", "BlockCache", "CachedVersion", "FetchRange"]
 
-BLOCK_SIZE = 64 * 1024
 AHEAD_REQUEST_SIZE = 1024 * 1024
 """Bytes of one request of readahead; a window is cut into requests of this size, which run in parallel."""
 
@@ -38,6 +40,7 @@ class _Fetch:
 
     __slots__ = (
         "blocks",
+        "data",
         "done",
         "error",
         "first",
@@ -57,6 +60,7 @@ class _Fetch:
         self.is_started = False
         self.is_complete = False
         self.blocks: dict[int, bytes] = {}
+        self.data = b""
         self.error: Exception | None = None
         self.done = anyio.Event()
         self.scope = anyio.CancelScope()
@@ -85,9 +89,12 @@ class BlockCache:
     def max_size(self) -> int:
         return self._max_size
 
-    def version(self, fetch: FetchRange, size: int | None) -> CachedVersion:
-        """A place for the blocks of one version of a file of `size` bytes (None: as far as reads go)."""
-        return CachedVersion(self, next(self._numbers), fetch, size)
+    def version(self, fetch: FetchRange, size: int | None, disk: DiskVersion | None = None) -> CachedVersion:
+        """A place for the blocks of one version of a file of `size` bytes (None: as far as reads go).
+
+        `disk` is its place in the cache on disk.
+        """
+        return CachedVersion(self, next(self._numbers), fetch, size, disk)
 
     def _get(self, number: int, index: int) -> bytes | None:
         block = self._blocks.get((number, index))
@@ -134,6 +141,12 @@ class BlockCache:
                 await fetch.version._fetch_blocks(fetch)
         finally:
             fetch.version._finished(fetch)
+        try:
+            if fetch.data and fetch.version.disk is not None:
+                with anyio.CancelScope(shield=True):  # it is here: the next mount need not fetch it again
+                    await fetch.version.disk.write(fetch.first, fetch.data)
+        finally:
+            fetch.data = b""
             if counted:
                 self._ahead -= 1
                 self._start_queued()
@@ -142,9 +155,12 @@ class BlockCache:
 class CachedVersion:
     """One version of one file. Reads are served from memory, or fetched; errors of a fetch are its readers'."""
 
-    def __init__(self, cache: BlockCache, number: int, fetch: FetchRange, size: int | None) -> None:
+    def __init__(
+        self, cache: BlockCache, number: int, fetch: FetchRange, size: int | None, disk: DiskVersion | None
+    ) -> None:
         self.size = size
         """Bytes in the file; learned from the first short answer when the store did not say."""
+        self.disk = disk
         self._cache = cache
         self._number = number
         self._fetch = fetch
@@ -158,11 +174,16 @@ class CachedVersion:
         if size <= 0:
             return b""
         first, last = offset // BLOCK_SIZE, (offset + size - 1) // BLOCK_SIZE
-        blocks: dict[int, bytes] = {}
+        if self.disk is not None:
+            await self.open_disk()
+            data = await self.disk.read(offset, size)
+            if data is not None:
+                return data
+        blocks: dict[int, bytes] = await self._read_part_from_disk(first, last)
         fetches: list[_Fetch] = []
         start: int | None = None  # of the run of blocks that nobody is fetching yet
         for index in range(first, last + 1):
-            block = self._cache._get(self._number, index)
+            block = blocks.get(index) or self._cache._get(self._number, index)
             fetch = None if block is not None else self._pending.get(index)
             if block is None and fetch is None:
                 start = index if start is None else start
@@ -202,6 +223,7 @@ class CachedVersion:
         start: int | None = None
         for index in range(first, last + 1):
             missing = (self._number, index) not in self._cache._blocks and index not in self._pending
+            missing = missing and not (self.disk is not None and self.disk.has(index, index))
             if missing and start is None:
                 start = index
             if start is not None and (not missing or index - start == at_once):
@@ -218,11 +240,34 @@ class CachedVersion:
                 fetch.is_started = True
                 self._finished(fetch)
 
+    async def open_disk(self) -> None:
+        """Look what the cache on disk has, so that `fetch_ahead` knows. Again: nothing happens."""
+        if self.disk is not None:
+            await self.disk.open()
+
+    async def close_disk(self) -> None:
+        """Close the place on disk, whose blocks stay; it is opened again at the next read."""
+        if self.disk is not None:
+            await self.disk.aclose()
+
     def drop(self) -> None:
-        """Give the memory back."""
+        """Give the memory back. What is on disk stays."""
         self.cancel_fetches()
+        if self.disk is not None:
+            self.disk.close()
         self._cache._drop(self._number, self._present)
         self._present.clear()
+
+    async def _read_part_from_disk(self, first: int, last: int) -> dict[int, bytes]:
+        """The blocks that are on disk only, of a range that is not there as a whole."""
+        disk = self.disk
+        blocks: dict[int, bytes] = {}
+        if disk is None or first == last:
+            return blocks
+        for index in range(first, last + 1):
+            if disk.has(index, index) and (self._number, index) not in self._cache._blocks:
+                blocks.update(await disk.read_blocks(index, index) or {})
+        return blocks
 
     def _begin(self, first: int, last: int) -> _Fetch:
         fetch = _Fetch(self, first, last, is_urgent=True)
@@ -259,6 +304,8 @@ class CachedVersion:
             fetch.blocks[index] = block
             self._cache._put(self._number, index, block)
             self._present.add(index)
+        if self.size is not None and len(data) == size:
+            fetch.data = data
         fetch.is_complete = True
 
     def _finished(self, fetch: _Fetch) -> None:
