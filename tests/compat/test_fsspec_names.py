@@ -320,3 +320,59 @@ def test_the_contract_is_one_class_for_ours_and_the_ported() -> None:
     assert issubclass(AsyncFileSystem, (Bulk, fsspec.asyn.AsyncFileSystem))
     make: Callable[..., Any] = asyn.sync_wrapper
     assert make.__module__ == "aiovfs.fs.facade"
+
+
+async def test_a_streamed_file_finds_its_size_without_holding_up_the_loop() -> None:
+    class Streamed(asyn.AbstractAsyncStreamedFile):
+        async def _fetch_range(self, start: int, end: int) -> bytes:
+            return b"0123456789"[start:end]
+
+    class Streaming(AsyncFileSystem):
+        cachable = False
+
+        async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+            await checkpoint()
+            return {"name": path, "size": 10, "type": "file"}
+
+        async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+            return Streamed(self, path, mode, **kwargs)
+
+    fs = Streaming(asynchronous=True)
+    async with await fs.open_async("a") as file:
+        assert await file.read(4) == b"0123"
+        assert await file.read() == b"456789"
+    async with await fs.open_async("a", size=3) as file:
+        assert await file.read() == b"012"
+
+
+def test_a_class_may_do_without_blocking_methods() -> None:
+    class Bare(AsyncFileSystem):
+        mirror_sync_methods = False
+
+        async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+            return {}
+
+    assert Bare.info is fsspec.AbstractFileSystem.info
+    assert Bare.find is fsspec.AbstractFileSystem.find
+    assert AsyncFileSystem.info is not fsspec.AbstractFileSystem.info
+    assert AsyncFileSystem.info.__qualname__ == "AsyncFileSystem._info"
+
+
+def test_a_wrapped_method_that_calls_another_on_the_loop_is_refused_as_fsspec_does() -> None:
+    class Nested:
+        def __init__(self) -> None:
+            self.loop = asyn.get_loop()
+
+        async def _inner(self) -> None:
+            await asyncio.sleep(0)
+
+        inner = asyn.sync_wrapper(_inner)
+
+        async def _outer(self) -> None:
+            self.inner()
+
+        outer = asyn.sync_wrapper(_outer)
+
+    with pytest.raises(NotImplementedError, match="await fs"):
+        Nested().outer()
+    assert Nested().inner() is None

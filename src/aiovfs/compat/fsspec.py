@@ -7,7 +7,8 @@ error, bulk operations run on Trio, forked children go on. Differences that a pr
 - `sync` and the blocking methods refuse to hold up *any* running loop, not only their own (notebooks excepted);
 - `loop[0]` is the loop that serves calls at present, or None before the first; assigning None to it, or `reset_lock()`,
   has the next call start another. `iothread[0]` likewise;
-- the `mirror_sync_methods` of a class is not looked at: the blocking methods are made with the class (`fs.mirror`);
+- the blocking methods are made with the class (`fs.mirror`), not with each instance;
+- `_dump_running_tasks` cancels tasks; it does not throw `exc` into them;
 - `_DEFAULT_BATCH_SIZE` and `_NOFILES_DEFAULT_BATCH_SIZE` may be set here; fsspec's own are heeded while they are not.
 """
 
@@ -25,7 +26,7 @@ from typing import Any
 
 import fsspec.asyn
 from fsspec import AbstractFileSystem
-from fsspec.asyn import AbstractAsyncStreamedFile
+from fsspec.asyn import AbstractAsyncStreamedFile as FsspecAsyncStreamedFile
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
@@ -72,6 +73,28 @@ __all__ = [
     "sync_wrapper",
     "trailing_sep",
 ]
+
+
+class AbstractAsyncStreamedFile(FsspecAsyncStreamedFile):  # type: ignore[misc]
+    """fsspec's, except that making one asks for nothing.
+
+    fsspec's looks up the size in its constructor, with a blocking call on whatever loop opens the file. Here the first
+    read that needs the size awaits it.
+    """
+
+    def __init__(self, fs: Any, path: str, mode: str = "rb", *args: Any, size: Any = None, **kwargs: Any) -> None:
+        is_unknown = mode == "rb" and size is None
+        super().__init__(fs, path, mode, *args, size=0 if is_unknown else size, **kwargs)
+        if is_unknown:
+            self.size: Any = None
+
+    async def read(self, length: int | None = -1) -> bytes:
+        """Read `length` bytes, or all that are left."""
+        if self.mode == "rb" and self.size is None and (length is None or length < 0):
+            self.size = (await self.fs._info(self.path))["size"]
+        data: bytes = await super().read(length)
+        return data
+
 
 private = re.compile("_[^_]")
 get_running_loop = asyncio.get_running_loop

@@ -174,8 +174,9 @@ def blocking_iterator(name: str, documented_by: Any = None) -> Callable[..., Any
 
 def _described(method: Any, name: str, documented_by: Any) -> Callable[..., Any]:
     public = name.removeprefix("_")
-    method.__name__ = method.__qualname__ = public
     default = getattr(AbstractFileSystem, public, None)
+    method.__name__ = public
+    method.__qualname__ = getattr(documented_by, "__qualname__", f"AsyncFileSystem.{name}")  # as fsspec's are
     method.__doc__ = (
         inspect.getdoc(documented_by)
         or inspect.getdoc(default)
@@ -239,12 +240,15 @@ async def _close(items: Any) -> None:
 
 
 def refuse_on_loop(fs: Any, func: Any) -> None:
-    """`RuntimeError` for a blocking call on the thread of a running loop, unless that is allowed."""
+    """`RuntimeError` (or a kind of it) for a blocking call on the thread of a running loop, unless that is allowed."""
     find_loop = getattr(fs, "_loop_for_calls", None)
-    if may_hold_up_the_loop(find_loop() if find_loop is not None else fs.loop):
+    needed = find_loop() if find_loop is not None else fs.loop
+    if may_hold_up_the_loop(needed):
         return
     name = name_of(func)
-    raise RuntimeError(
+    # On the very loop that would do the work it could never end; fsspec refuses that much, in these words.
+    kind = NotImplementedError if needed is not None and needed is current_asyncio_loop() else RuntimeError
+    raise kind(
         f"{type(fs).__name__}.{name.removeprefix('_')}() blocks, and was called from a running event loop; "
         f"there, use `await fs.{name}(...)`, or call it in a worker thread"
     )

@@ -6,6 +6,7 @@ Here it is done once for a class, when it is defined, and the results are method
 - `async def _x`, or an async generator, gets `x`, when `x` is a method of fsspec's interface (its default there blocks
   on nothing of ours, so it would miss what the class says) or its name is in `async_methods`;
 - an `x` that the class writes itself is left alone. Anything else is `my_method = sync_wrapper(_my_method)`, as there;
+- with `mirror_sync_methods = False` a class has fsspec's synchronous defaults and nothing else, as there;
 - documentation and arguments are those of the coroutine, or, where it has none, of fsspec's method.
 
 A class that says which of its methods are `eager` answers for all of them. One derived from it that replaces any,
@@ -33,6 +34,11 @@ NOT_MIRRORED = frozenset({"_open"})
 
 def mirror(cls: type, contract: type) -> None:
     """Give `cls`, which has just been defined below `contract`, the blocking forms of its coroutines."""
+    if vars(cls).get("mirror_sync_methods") is False and contract in cls.__mro__[1:]:
+        for name in dir(contract):
+            if getattr(getattr(cls, name), "blocks_on", None) is not None and hasattr(AbstractFileSystem, name):
+                setattr(cls, name, getattr(AbstractFileSystem, name))
+        return
     own = dict(_coroutines(cls, contract))
     for name, coroutine in own.items():
         public = name[1:]

@@ -168,9 +168,10 @@ class AsyncFileSystemWrapper(AsyncFileSystem):
     _read_text = coroutine("read_text")
     _write_text = coroutine("write_text")
 
-    async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+    async def _ls(self, path: str, detail: bool | None = None, **kwargs: Any) -> list[Any]:
         # The bulk operations pass fsspec's `prefix=` and the like down to here; synchronous classes need not know them.
-        entries: list[Any] = list(await self._call("ls", path, detail=detail))
+        chosen = {} if detail is None else {"detail": detail}  # else the class's own default
+        entries: list[Any] = list(await self._call("ls", path, **chosen))
         return entries
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
