@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -228,7 +228,7 @@ class ObstoreFileSystem(AsyncFileSystem):
 
     async def _iter_find(
         self, path: str, maxdepth: int | None = None, withdirs: bool = False, on_error: Any = "raise", **kwargs: Any
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """A whole tree by one flat listing, page by page."""
         path = self._strip_protocol(path)
         if maxdepth is not None or on_error != "raise" or not path:
