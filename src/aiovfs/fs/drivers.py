@@ -239,6 +239,8 @@ def can_write(fs: AbstractFileSystem) -> bool:
 
 def native_move(fs: AbstractFileSystem) -> str | None:
     """The method by which `fs` moves in one call, if it has one that is not copy and delete."""
+    if getattr(fs, "moves_by_copying", False):
+        return None
     if fs.async_impl:
         return "mv_file" if overrides(fs, "_mv_file") else None
     for name in ("mv", "mv_file"):

@@ -84,6 +84,7 @@ class ObstoreFileSystem(AsyncFileSystem):
     """obstore's name of the service: "s3", "gs" or "az"."""
     root_marker = ""
     runs_anywhere = True
+    moves_by_copying = True
     refuses_control_characters = True
     """In keys, as `InvalidPathError`."""
 
