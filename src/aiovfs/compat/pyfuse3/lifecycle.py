@@ -39,14 +39,24 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+class MountFailed(RuntimeError, OSError):
+    """What pyfuse3 raises when mounting fails is a `RuntimeError`; its documentation says `OSError` as well."""
+
+    def __init__(self, message: str, cause: BaseException) -> None:
+        super().__init__(message)
+        found = cause if isinstance(cause, OSError) else cause.__cause__
+        self.errno = found.errno if isinstance(found, OSError) else None
+
+
 def init(ops: Operations, mountpoint: str, options: Iterable[str] = default_options, **session_options: Any) -> None:
     """Mount `ops` at `mountpoint`. Nothing is answered before `main` runs, so do not touch the mountpoint until then.
 
     `options` are words as after mount's `-o`. `/dev/fd/N` as mountpoint takes a connection that is mounted already.
     `session_options` are those of `aiovfs.fuse`, for what pyfuse3 has no words for: `max_background=128`.
 
-    Raises `RuntimeError` for an option that does not exist and when mounting fails; the text says why. A mount that was
-    not closed before is let go: those who use it get an error, unless its `main` is still running.
+    Raises `RuntimeError` for an option that does not exist and when mounting fails; the text says why. In the second
+    case it is an `OSError` too, with its errno where the system gave one. A mount that was not closed before is let go:
+    those who use it get an error, unless its `main` is still running.
     """
     if not isinstance(mountpoint, str):
         raise TypeError(f"mountpoint must be str, not {type(mountpoint).__name__}")
@@ -61,7 +71,7 @@ def init(ops: Operations, mountpoint: str, options: Iterable[str] = default_opti
     try:
         fd = os.dup(given) if directory is None else mountpoints.mount(directory, settings, check=False)
     except (MountError, OSError) as exc:
-        raise RuntimeError(f"fuse_session_mount failed: {exc}") from exc
+        raise MountFailed(f"fuse_session_mount failed: {exc}", exc) from exc
     before = replace(Mounted(fd, directory, ops, chosen))
     if before is not None and not before.is_being_served:
         log.warning("init() was called again before close(): the mount at %s is not served any more", before.directory)
