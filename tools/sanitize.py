@@ -26,7 +26,7 @@ FLAGS = (
 )
 PYTEST = ("python", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider")
 COMMANDS = (
-    ("python", "tools/fuzz_fuse.py", "--plain", "--inputs", "50000"),
+    ("python", "tools/fuzz_fuse.py", "--plain", "--inputs", "20000"),
     (*PYTEST, "tests/fuse/native", "tests/fuse/protocol", "tests/compat/test_native.py", "tests/compat/test_values.py"),
 )
 
@@ -43,7 +43,7 @@ def build(sources: list[str]) -> None:
     for path in (PLACE / "src").rglob("*.pyx"):
         if not any(part in path.relative_to(PLACE / "src" / "aiovfs").parts for part in sources):
             path.unlink()
-    for name in ("pyproject.toml", "setup.py", "README.md"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, PLACE)
     environment = {**os.environ, "CFLAGS": FLAGS, "LDFLAGS": FLAGS, "AIOVFS_REQUIRE_EXT": "1", "AIOVFS_SKIP_EXT": "0"}
     subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=PLACE, env=environment, check=True)

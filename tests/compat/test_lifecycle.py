@@ -443,7 +443,7 @@ def test_a_child_forked_while_main_runs_does_not_keep_the_mount_alive(mountpoint
         process.kill()
         process.wait(10)
         # Aborted while it waits, where the child has not yet come to closing its copy.
-        with pytest.raises(OSError, match="not connected|connection abort"):
+        with pytest.raises(OSError, match=r"not connected|connection abort"):
             os.listdir(mountpoint)
     finally:
         os.kill(child, signal.SIGKILL)
