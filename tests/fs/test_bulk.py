@@ -405,6 +405,43 @@ async def test_removing_a_tree_asks_for_no_type_twice_and_takes_files_first(tree
     assert len(tree.made("info")) <= 4
 
 
+async def test_a_tree_moves_file_by_file_and_what_came_meanwhile_stays(tree: Tree) -> None:
+    before = dict(tree.objects)
+
+    async def another_comes(call: str, path: str) -> None:
+        if call == "pipe_file":
+            tree.objects["top/late"] = b"late"
+
+    tree.hook = another_comes
+    await tree._mv("top", "moved", recursive=True)
+    assert tree.objects.pop("top/late") == b"late"
+    assert tree.objects.keys() == {name.replace("top/", "moved/") for name in before}
+
+
+async def test_a_directory_is_not_moved_by_accident_nor_into_itself(tree: Tree) -> None:
+    before = dict(tree.objects)
+    with pytest.raises(IsADirectoryError, match="recursive=True"):
+        await tree._mv("top", "moved")
+    with pytest.raises(ValueError, match="into itself"):
+        await tree._mv("top", "top/1/x", recursive=True)
+    assert tree.objects == before
+
+
+async def test_moving_knows_patterns_lists_and_directories() -> None:
+    tree = Tree({"a/1": b"1", "a/2": b"2", "b/x": b"x", "c": b"c"}, asynchronous=True)
+    await tree._mv("a/*", "b")
+    assert set(tree.objects) == {"b/1", "b/2", "b/x", "c"}
+    await tree._mv("c", "b/")
+    await tree._mv(["b/1", "b/2"], ["one", "two"])
+    await tree._mv("b/x", "b/y")
+    assert set(tree.objects) == {"b/c", "one", "two", "b/y"}
+    memory = MemoryFileSystem(tree="moving", asynchronous=True)
+    await memory._pipe({"/from/a": b"1", "/from/sub/b": b"2"})
+    await memory._mv("/from", "/to", recursive=True)
+    assert await memory._find("/to") == ["/to/a", "/to/sub/b"]
+    assert not await memory._exists("/from")
+
+
 async def test_find_lists_directories_side_by_side(tree: Tree) -> None:
     all_begun, begun = anyio.Event(), []
 

@@ -573,6 +573,24 @@ async def test_ours_and_synchronous_ones_need_not_be_carried() -> None:
 # Sharing
 
 
+def test_instances_of_loops_that_have_ended_are_let_go() -> None:
+    class Cached(Plain):
+        cachable = True
+
+    async def make() -> Any:
+        fs = Cached(asynchronous=True)
+        fs.session = asyncio.get_running_loop()  # as sessions do, it knows its loop
+        assert Cached(asynchronous=True) is fs
+        return fs
+
+    for _ in range(5):
+        asyncio.run(make())
+    kept = [key for instances in Cached._by_loop.values() for key in instances if key[0] is Cached]
+    assert len(kept) <= 1
+    Cached.clear_instance_cache()
+    assert [key for instances in Cached._by_loop.values() for key in instances if key[0] is Cached] == []
+
+
 def test_tokens_for_dask_are_the_same_in_every_process() -> None:
     program = """
 from aiovfs.fs.local import LocalFileSystem

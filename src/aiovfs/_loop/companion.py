@@ -43,6 +43,7 @@ __all__ = [
     "companion_of_thread",
     "current_asyncio_loop",
     "current_loop",
+    "has_ended",
     "is_on_loop",
     "is_usable",
     "reset_companions",
@@ -392,6 +393,11 @@ def is_on_loop() -> bool:
         return True
     lowlevel = sys.modules.get("trio.lowlevel")
     return lowlevel is not None and bool(lowlevel.in_trio_run())
+
+
+def has_ended(loop: object) -> bool:
+    """True when what `current_loop` gave will run no more."""
+    return bool(getattr(loop, "is_closed", bool)())
 
 
 def current_asyncio_loop() -> asyncio.AbstractEventLoop | None:

@@ -31,6 +31,7 @@ from aiovfs._loop.companion import (
     companion_of_thread,
     current_asyncio_loop,
     current_loop,
+    has_ended,
     is_usable,
 )
 from aiovfs.aio import disk
@@ -101,6 +102,10 @@ class _CachedPerLoop(_Cached):  # type: ignore[misc]
         if loop is None:
             # No loop yet: it will be used on one that is not known, so it cannot be shared.
             return super().__call__(*args, **{**kwargs, "skip_instance_cache": True})
+        if loop not in cls._by_loop:
+            # What an instance has open knows its loop, so neither would ever go by itself.
+            for ended in [each for each in cls._by_loop if has_ended(each)]:
+                del cls._by_loop[ended]
         instances = cls._by_loop.setdefault(loop, {})
         made = super().__call__(*args, **{**kwargs, "skip_instance_cache": True})
         return instances.setdefault((cls, made._fs_token_), made)
@@ -170,6 +175,14 @@ class AsyncFileSystem(Bulk, Walking, Opening, FsspecAsyncFileSystem, metaclass=_
                 )
             return home
         return companion().loop
+
+    @classmethod
+    def clear_instance_cache(cls) -> None:
+        """Forget the instances of this class: those without a loop, and those of every loop."""
+        super().clear_instance_cache()
+        for instances in list(cls._by_loop.values()):
+            for key in [key for key in instances if key[0] is cls]:
+                del instances[key]
 
     def __dask_tokenize__(self) -> str:
         """The same in every process, unlike `_fs_token`, which has the process's number in it."""
@@ -284,18 +297,6 @@ class AsyncFileSystem(Bulk, Walking, Opening, FsspecAsyncFileSystem, metaclass=_
             return
         await self._cp_file(path1, path2)
         await self._rm_file(path1)
-
-    async def _mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
-        if path1 == path2:
-            return
-        if isinstance(path1, str) and isinstance(path2, str) and not recursive and not await self._isdir(path1):
-            target = self._strip_protocol(path2)
-            if path2.endswith("/") or await self._isdir(path2):
-                target = f"{target}/{self._strip_protocol(path1).rpartition('/')[2]}"
-            await self._mv_file(self._strip_protocol(path1), target)
-            return
-        await self._copy(path1, path2, recursive=recursive, on_error="raise", maxdepth=maxdepth)
-        await self._rm(path1, recursive=recursive)
 
     # The synchronous face
 

@@ -47,6 +47,7 @@ class Bulk:
     _get_file: Any
     _put_file: Any
     _cp_file: Any
+    _mv_file: Any
     _rm_file: Any
     _rmdir: Any
     _makedirs: Any
@@ -170,6 +171,9 @@ class Bulk:
         await self._in_window(
             (partial(self._rm_file, name, **kwargs) for name in kinds if name not in directories), batch_size
         )
+        await self._remove_directories(directories, batch_size, **kwargs)
+
+    async def _remove_directories(self, directories: Iterable[str], batch_size: int | None, **kwargs: Any) -> None:
         has_rmdir = not is_default(self, "_rmdir")
 
         async def remove_directory(name: str) -> None:
@@ -215,6 +219,44 @@ class Bulk:
         for result in results:
             if isinstance(result, Exception) and not (on_error == "ignore" and isinstance(result, FileNotFoundError)):
                 raise result
+
+    async def _mv(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Move inside the file system, file by file, by `_mv_file`.
+
+        A directory needs `recursive`. What is removed is what was moved: a file that comes into the source meanwhile
+        stays, and its directory with it. Raises `ValueError` for a target inside the source.
+        """
+        batch_size = kwargs.pop("batch_size", None)
+        if isinstance(path1, list) and isinstance(path2, list):
+            kinds, sources, targets = dict.fromkeys(path1), path1, path2
+        else:
+            kinds = await self._sources(path1, recursive, maxdepth)
+            if not kinds and isinstance(path1, str) and not has_magic(path1):
+                raise IsADirectoryError(errno.EISDIR, "it is a directory; recursive=True moves it", path1)
+            sources = list(kinds)
+            if isinstance(path1, str) and isinstance(path2, str):
+                source, target = self._strip_protocol(path1), self._strip_protocol(path2)
+                if recursive and f"{target}/".startswith(f"{source}/") and target != source:
+                    raise ValueError(f"{path1!r} cannot be moved into itself, to {path2!r}")
+            is_directory = isinstance(path2, str) and (path2.endswith("/") or await self._isdir(path2))
+            targets = targets_of(sources, path1, path2, is_directory=is_directory)
+        stripped = [self._strip_protocol(each) for each in targets]
+        pairs = [(old, new) for old, new in zip(sources, stripped, strict=True) if old != new]
+        directories = await self._directories_among(kinds, batch_size) if recursive else set()
+        await self._in_window(
+            (partial(self._makedirs, new, exist_ok=True) for old, new in pairs if old in directories), batch_size
+        )
+        await self._in_window(
+            (partial(self._mv_file, old, new, **kwargs) for old, new in pairs if old not in directories), batch_size
+        )
+        await self._remove_directories([old for old, _ in pairs if old in directories], batch_size)
 
     async def _get(
         self,
@@ -367,6 +409,9 @@ def targets_of(sources: list[str], given: Any, target: Any, *, is_directory: boo
     is_name = isinstance(given, str)
     is_pattern = is_name and has_magic(given)
     into = len(sources) == 1 if is_pattern else is_name and is_directory and not given.endswith("/")
+    if into and isinstance(target, str) and "/" not in sources[0]:
+        # A name at the very top, which fsspec's helper takes for its own directory.
+        return [f"{target.rstrip('/')}/{source}" for source in sources]
     targets: list[str] = other_paths(sources, target, exists=into, flatten=not is_name)
     return targets
 

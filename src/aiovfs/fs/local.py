@@ -134,11 +134,13 @@ class LocalFileSystem(AsyncFileSystem):
         await self._make_parent(new)
         await disk.run(shutil.move, self._strip_protocol(path1), new)
 
-    async def _mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+    async def _mv(
+        self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any
+    ) -> None:
         if isinstance(path1, str) and isinstance(path2, str) and maxdepth is None:
             await self._mv_file(path1, path2)
         else:
-            await super()._mv(path1, path2, recursive=recursive, maxdepth=maxdepth)
+            await super()._mv(path1, path2, recursive=recursive, maxdepth=maxdepth, **kwargs)
 
     async def _rm_file(self, path: Any, **kwargs: Any) -> None:
         await disk.run(os.remove, self._strip_protocol(path))
