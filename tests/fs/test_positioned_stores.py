@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import anyio
 import pytest
 from blockbuster import BlockBuster
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.errors import ClosedError, StaleError
 from aiovfs.fs import Kind, Store, open_store
 
@@ -396,19 +395,19 @@ async def test_a_closed_file_says_so_and_its_descriptor_is_never_reused(local: S
 async def test_a_file_is_closed_when_the_last_call_on_it_has_ended(
     local: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, may_go_on = threading.Event(), threading.Event()
-    write_fully = disk.write_fully
+    begun, may_go_on = anyio.Event(), anyio.Event()
+    original = aio.pwrite
 
-    def gated(fd: int, data: bytes, offset: int) -> int:
+    async def gated(fd: int, data: bytes, offset: int) -> int:
         begun.set()
-        may_go_on.wait()
-        return write_fully(fd, data, offset)
+        await may_go_on.wait()
+        return await original(fd, data, offset)
 
-    monkeypatch.setattr(disk, "write_fully", gated)
+    monkeypatch.setattr(aio, "pwrite", gated)
     file = await local.open_file("a", writable=True, create=True)
     async with anyio.create_task_group() as group:
         group.start_soon(file.pwrite, b"x", 0)
-        await anyio.to_thread.run_sync(begun.wait)
+        await begun.wait()
         await file.aclose()
         may_go_on.set()
     assert (await local.info("a")).size == 1

@@ -6,15 +6,28 @@
 
 `open` gives a `File` or a `TextFile`; `stat`, `rename`, `scandir`, `read_bytes` and the like work on paths. Underneath,
 `perform` starts one operation of THE TABLE (`operations.py`) on the engine of the running loop (`engine.py`, chosen by
-`select.py`) and returns it as something to await. `disk` is the older, smaller set of calls.
+`select.py`) and returns it as something to await.
 """
 
 from __future__ import annotations
 
-from aiovfs.aio import disk, paths, tempfile
+from aiovfs.aio import descriptors, paths, tempfile
 from aiovfs.aio.buffers import Buffer, alloc
+from aiovfs.aio.descriptors import (
+    fdatasync,
+    fsync,
+    ftruncate,
+    pread,
+    preadinto,
+    preadv,
+    pwrite,
+    pwritev,
+    read_many,
+    readinto_many,
+    run,
+    write_many,
+)
 from aiovfs.aio.direct import Alignment, DirectFile
-from aiovfs.aio.disk import fsync, ftruncate, pread, pwrite, run
 from aiovfs.aio.engine import Engine, call, current, perform
 from aiovfs.aio.file import File
 from aiovfs.aio.opening import Opening, open
@@ -36,15 +49,22 @@ __all__ = [
     "alloc",
     "call",
     "current",
-    "disk",
+    "descriptors",
     "engine_info",
+    "fdatasync",
     "fsync",
     "ftruncate",
     "open",
     "perform",
     "pread",
+    "preadinto",
+    "preadv",
     "pwrite",
+    "pwritev",
+    "read_many",
+    "readinto_many",
     "run",
     "tempfile",
+    "write_many",
     *paths.__all__,
 ]

@@ -36,7 +36,7 @@ import anyio.from_thread
 from anyio.to_thread import run_sync
 from fsspec import AbstractFileSystem
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.errors import StoreError, UnsupportedError
 from aiovfs.fs import paths, quirks, registry
 from aiovfs.fs.failures import translate
@@ -304,7 +304,7 @@ class ArchiveStore(Store):
                         progress(position)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await disk.run(os.unlink, target)
+                await aio.run(os.unlink, target)
             raise
         finally:
             await reader.aclose()

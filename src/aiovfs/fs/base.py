@@ -26,6 +26,7 @@ from fsspec.asyn import AsyncFileSystem as FsspecAsyncFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import tokenize
 
+from aiovfs import aio
 from aiovfs._loop.companion import (
     companion,
     companion_of_thread,
@@ -34,7 +35,6 @@ from aiovfs._loop.companion import (
     has_ended,
     is_usable,
 )
-from aiovfs.aio import disk
 from aiovfs.fs.bulk import Bulk, is_default
 from aiovfs.fs.facade import blocking, blocking_iterator
 from aiovfs.fs.mirror import mirror
@@ -235,17 +235,17 @@ class AsyncFileSystem(Bulk, Walking, Opening, FsspecAsyncFileSystem, metaclass=_
                 lpath.write(piece)
             return
         if await self._isdir(rpath):
-            await disk.run(partial(os.makedirs, lpath, exist_ok=True))
+            await aio.run(partial(os.makedirs, lpath, exist_ok=True))
             return
-        file = await disk.run(open, lpath, "wb")
+        file = await aio.run(open, lpath, "wb")
         try:
             async for piece in self._pieces(rpath, callback):
-                await disk.run(file.write, piece)
+                await aio.run(file.write, piece)
         except BaseException:
             file.close()
             os.unlink(lpath)
             raise
-        await disk.run(file.close)
+        await aio.run(file.close)
 
     async def _pieces(self, path: str, callback: Any) -> AsyncIterator[bytes]:
         size = (await self._info(path))["size"]
@@ -266,10 +266,10 @@ class AsyncFileSystem(Bulk, Walking, Opening, FsspecAsyncFileSystem, metaclass=_
         self, lpath: Any, rpath: str, mode: str = "overwrite", callback: Any = DEFAULT_CALLBACK, **kwargs: Any
     ) -> None:
         """Read the local file and write it in one piece; where there are uploads by parts, override it."""
-        if await disk.run(os.path.isdir, lpath):
+        if await aio.run(os.path.isdir, lpath):
             await self._makedirs(rpath, exist_ok=True)
             return
-        content = await disk.run(Path(lpath).read_bytes)
+        content = await aio.run(Path(lpath).read_bytes)
         callback.set_size(len(content))
         if mode != "overwrite":
             kwargs["mode"] = mode  # the plainest `_pipe_file` knows no modes

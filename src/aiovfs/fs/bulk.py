@@ -23,7 +23,7 @@ from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
 from fsspec.utils import other_paths
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.fs.concurrency import batch_size_of, pace_of, window
 from aiovfs.fs.ranges import ByteRange, merge
 
@@ -282,15 +282,15 @@ class Bulk:
             sources = list(kinds)
             directories = {name for name, kind in kinds.items() if kind == "directory"}
             lpath = make_path_posix(lpath)
-            is_directory = isinstance(lpath, str) and (lpath.endswith("/") or await disk.run(os.path.isdir, lpath))
+            is_directory = isinstance(lpath, str) and (lpath.endswith("/") or await aio.run(os.path.isdir, lpath))
             given = self._strip_protocol(rpath) + "/" * rpath.endswith("/") if isinstance(rpath, str) else rpath
             targets = targets_of(sources, given, lpath, is_directory=is_directory)
             if isinstance(lpath, str):
                 check_below(lpath, targets)
         pairs = list(zip(sources, targets, strict=True))
-        await disk.run(make_directories, [local for remote, local in pairs if remote in directories])
+        await aio.run(make_directories, [local for remote, local in pairs if remote in directories])
         pairs = [pair for pair in pairs if pair[0] not in directories]
-        await disk.run(make_parents, [local for _, local in pairs])
+        await aio.run(make_parents, [local for _, local in pairs])
         callback.set_size(len(pairs))
         get_file = callback.branch_coro(self._get_file)
         return await self._in_window(
@@ -315,12 +315,12 @@ class Bulk:
             sources, targets = lpath, rpath
         else:
             lpath = make_path_posix(lpath)
-            sources = await disk.run(local_sources, lpath, recursive, maxdepth)
+            sources = await aio.run(local_sources, lpath, recursive, maxdepth)
             if not sources:
                 return []
             is_directory = isinstance(rpath, str) and (rpath.endswith("/") or await self._isdir(rpath))
             targets = targets_of(sources, lpath, self._strip_protocol(rpath), is_directory=is_directory)
-        directories = await disk.run(lambda: {local for local in sources if os.path.isdir(local)})
+        directories = await aio.run(lambda: {local for local in sources if os.path.isdir(local)})
         pairs = list(zip(sources, targets, strict=True))
         await self._in_window(
             (partial(self._makedirs, remote, exist_ok=True) for local, remote in pairs if local in directories),

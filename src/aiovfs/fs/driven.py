@@ -24,7 +24,7 @@ import anyio
 from fsspec import AbstractFileSystem
 from fsspec.callbacks import Callback
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.fs import failures, paths, quirks
 from aiovfs.fs.concurrency import window
 from aiovfs.fs.drivers import Driver, can_write, driver_of, native_move
@@ -153,7 +153,7 @@ class DrivenStore(Store):
             await self._call("get_file", self._full(path), target, about=path, callback=progress_callback(progress))
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await disk.run(_unlink_if_there, target)
+                await aio.run(_unlink_if_there, target)
             raise
 
     # Names
@@ -388,7 +388,7 @@ class DrivenStore(Store):
         try:
             await self._call("cp_file", self._full(old), self._full(new), about=old)
         except NotImplementedError:
-            async with disk.temporary_file() as name:
+            async with aio.descriptors.temporary_name() as name:
                 await self.download(old, name)
                 await self._upload(name, new, False, None)
 

@@ -24,11 +24,11 @@ from anyio.lowlevel import RunVar
 from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 
+from aiovfs import aio
 from aiovfs._loop import running_library
 from aiovfs._loop.caller import in_caller
 from aiovfs._loop.companion import companion, run_on
 from aiovfs._loop.forks import survives_fork
-from aiovfs.aio import disk
 
 __all__ = ["Driver", "SyncRunner", "can_write", "driver_of", "is_thread_safe", "native_move"]
 
@@ -68,7 +68,7 @@ class Driver(ABC):
 
     async def run(self, func: Callable[..., T], *args: Any) -> T:
         """Call the blocking `func(*args)`, which belongs to this file system, where its methods run."""
-        return await disk.run(func, *args)
+        return await aio.run(func, *args)
 
     def takes(self, method: str, parameter: str) -> bool:
         """True when the method names that parameter; a mere `**kwargs` may ignore it."""
@@ -162,7 +162,7 @@ class SyncRunner:
         except LookupError:
             limiter = anyio.CapacityLimiter(self._limit)
             self._limiter.set(limiter)
-        return await disk.run(self.call_here, call, limiter=limiter)
+        return await aio.run(self.call_here, call, limiter=limiter)
 
 
 def lock_of(fs: AbstractFileSystem) -> threading.RLock:

@@ -26,7 +26,7 @@ import anyio.from_thread
 
 from aiovfs._loop.companion import companion, current_loop, run_on
 from aiovfs._loop.library import running_library
-from aiovfs.aio import disk
+from aiovfs.aio.descriptors import run_calling_back
 from aiovfs.fs.blocks import Blocks
 from aiovfs.fs.ranges import ByteRange
 from aiovfs.fs.sources import Source, Writer
@@ -531,7 +531,7 @@ async def layered(file: AsyncFile, mode: str, compression: str | None, text: Map
         return io.TextIOWrapper(buffered, **text)
 
     try:
-        return FileOverSync(await disk.run(stack), disk.run, below=file, name=file.name, mode=mode)
+        return FileOverSync(await run_calling_back(stack), run_calling_back, below=file, name=file.name, mode=mode)
     except BaseException:
         with anyio.CancelScope(shield=True):
             await file.discard()

@@ -1,6 +1,6 @@
 """The local disk as an fsspec file system. Its store is `local_store.LocalStore`.
 
-All blocking calls go through `aio.disk`: to threads on a loop, in place for a synchronous caller. Names are `str` with
+All blocking calls go through `aio`: to threads on a loop, in place for a synchronous caller. Names are `str` with
 undecodable bytes as surrogate escapes, which Python's own `os` functions take and give.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.implementations.local import LocalFileSystem as FsspecLocalFileSystem
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.fs.base import METHODS, AsyncFileSystem
 from aiovfs.fs.facade import blocking
 from aiovfs.fs.files import AsyncFile
@@ -75,33 +75,33 @@ class LocalFileSystem(AsyncFileSystem):
         return LocalStore(self, self._strip_protocol(root or "/"), read_only=read_only)
 
     async def _info(self, path: Any, **kwargs: Any) -> dict[str, Any]:
-        return await disk.run(facts, self._strip_protocol(path))
+        return await aio.run(facts, self._strip_protocol(path))
 
     async def _ls(self, path: Any, detail: bool = False, **kwargs: Any) -> list[Any]:
-        found = await disk.run(listing, self._strip_protocol(path))
+        found = await aio.run(listing, self._strip_protocol(path))
         return found if detail else [each["name"] for each in found]
 
     async def _exists(self, path: Any, **kwargs: Any) -> bool:
-        return await disk.run(os.path.exists, self._strip_protocol(path))
+        return await aio.run(os.path.exists, self._strip_protocol(path))
 
     async def _lexists(self, path: Any, **kwargs: Any) -> bool:
-        return await disk.run(os.path.lexists, self._strip_protocol(path))
+        return await aio.run(os.path.lexists, self._strip_protocol(path))
 
     async def _cat_file(self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        return await disk.run(read_range, self._strip_protocol(path), start, end)
+        return await aio.run(read_range, self._strip_protocol(path), start, end)
 
     async def _pipe_file(self, path: Any, value: Buffer, mode: str = "overwrite", **kwargs: Any) -> None:
         name = self._strip_protocol(path)
         await self._make_parent(name)
-        await disk.run(partial(replace_content, name, value, exclusive=mode == "create"))
+        await aio.run(partial(replace_content, name, value, exclusive=mode == "create"))
 
     async def _cp_file(self, path1: Any, path2: Any, **kwargs: Any) -> None:
         old, new = self._strip_protocol(path1), self._strip_protocol(path2)
         await self._make_parent(new)
-        if await disk.run(os.path.isdir, old):
+        if await aio.run(os.path.isdir, old):
             await self._makedirs(new, exist_ok=True)
         else:
-            await disk.run(copy_whole, old, new)
+            await aio.run(copy_whole, old, new)
 
     async def _get_file(self, rpath: Any, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         if hasattr(lpath, "write"):
@@ -117,22 +117,22 @@ class LocalFileSystem(AsyncFileSystem):
         target = self._strip_protocol(rpath)
         if mode == "create":
             await self._make_parent(target)
-            await disk.run(copy_new, os.fspath(lpath), target)
+            await aio.run(copy_new, os.fspath(lpath), target)
         else:
             await self._cp_file(lpath, target)
         await self._tell(target, callback)
 
     async def _tell(self, path: Any, callback: Any) -> None:
         """Progress of a file that was copied by the kernel, in one step."""
-        if callback is not DEFAULT_CALLBACK and not await disk.run(os.path.isdir, path):
-            size = await disk.run(os.path.getsize, path)
+        if callback is not DEFAULT_CALLBACK and not await aio.run(os.path.isdir, path):
+            size = await aio.run(os.path.getsize, path)
             callback.set_size(size)
             callback.relative_update(size)
 
     async def _mv_file(self, path1: Any, path2: Any) -> None:
         new = self._strip_protocol(path2)
         await self._make_parent(new)
-        await disk.run(shutil.move, self._strip_protocol(path1), new)
+        await aio.run(shutil.move, self._strip_protocol(path1), new)
 
     async def _mv(
         self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any
@@ -143,7 +143,7 @@ class LocalFileSystem(AsyncFileSystem):
             await super()._mv(path1, path2, recursive=recursive, maxdepth=maxdepth, **kwargs)
 
     async def _rm_file(self, path: Any, **kwargs: Any) -> None:
-        await disk.run(os.remove, self._strip_protocol(path))
+        await aio.run(os.remove, self._strip_protocol(path))
 
     async def _rm(
         self,
@@ -155,25 +155,25 @@ class LocalFileSystem(AsyncFileSystem):
     ) -> None:
         for name in [path] if isinstance(path, str | os.PathLike) else path:
             name = self._strip_protocol(name)
-            if recursive and maxdepth is None and await disk.run(is_tree, name):
-                await disk.run(shutil.rmtree, name)
+            if recursive and maxdepth is None and await aio.run(is_tree, name):
+                await aio.run(shutil.rmtree, name)
                 continue
             await super()._rm(name, recursive=recursive, batch_size=batch_size, maxdepth=maxdepth, **kwargs)
 
     async def _mkdir(self, path: Any, create_parents: bool = True, **kwargs: Any) -> None:
         name = self._strip_protocol(path)
-        await disk.run(os.makedirs if create_parents else os.mkdir, name)
+        await aio.run(os.makedirs if create_parents else os.mkdir, name)
 
     async def _makedirs(self, path: Any, exist_ok: bool = False) -> None:
-        await disk.run(partial(os.makedirs, self._strip_protocol(path), exist_ok=exist_ok))
+        await aio.run(partial(os.makedirs, self._strip_protocol(path), exist_ok=exist_ok))
 
     async def _rmdir(self, path: Any) -> None:
-        await disk.run(os.rmdir, self._strip_protocol(path))
+        await aio.run(os.rmdir, self._strip_protocol(path))
 
     async def _touch(self, path: Any, truncate: bool = True, **kwargs: Any) -> None:
         name = self._strip_protocol(path)
         await self._make_parent(name)
-        await disk.run(touch, name, truncate)
+        await aio.run(touch, name, truncate)
 
     async def _created(self, path: Any) -> datetime:
         return datetime.fromtimestamp((await self._info(path))["created"], tz=UTC)
@@ -182,13 +182,13 @@ class LocalFileSystem(AsyncFileSystem):
         return datetime.fromtimestamp((await self._info(path))["mtime"], tz=UTC)
 
     async def _chmod(self, path: Any, mode: int) -> None:
-        await disk.run(os.chmod, self._strip_protocol(path), mode)
+        await aio.run(os.chmod, self._strip_protocol(path), mode)
 
     async def _link(self, src: Any, dst: Any) -> None:
-        await disk.run(os.link, self._strip_protocol(src), self._strip_protocol(dst))
+        await aio.run(os.link, self._strip_protocol(src), self._strip_protocol(dst))
 
     async def _symlink(self, src: Any, dst: Any) -> None:
-        await disk.run(os.symlink, self._strip_protocol(src), self._strip_protocol(dst))
+        await aio.run(os.symlink, self._strip_protocol(src), self._strip_protocol(dst))
 
     async def _open_bytes(self, path: Any, mode: str, **kwargs: Any) -> AsyncFile:
         name = self._strip_protocol(path)
@@ -199,10 +199,10 @@ class LocalFileSystem(AsyncFileSystem):
             await self._make_parent(name)
         if kwargs.pop("atomic", False) or (self._intrans and mode in ("wb", "xb", "ab")):
             return await super()._open_bytes(name, mode, **kwargs)
-        return await disk.run(open_in_place, name, mode)
+        return await aio.run(open_in_place, name, mode)
 
     async def _open_writer(self, path: str, mode: str, **kwargs: Any) -> Writer:
-        return LocalWriter(await disk.run(partial(Replacement, path, mode, make_parents=self.auto_mkdir)))
+        return LocalWriter(await aio.run(partial(Replacement, path, mode, make_parents=self.auto_mkdir)))
 
     def _open(
         self,
@@ -225,7 +225,7 @@ class LocalFileSystem(AsyncFileSystem):
 
     async def _make_parent(self, name: str) -> None:
         if self.auto_mkdir:
-            await disk.run(partial(os.makedirs, os.path.dirname(name), exist_ok=True))
+            await aio.run(partial(os.makedirs, os.path.dirname(name), exist_ok=True))
 
     chmod = blocking("_chmod")
     link = blocking("_link")
@@ -296,7 +296,7 @@ def read_range(path: str, start: int | None, end: int | None) -> bytes:
         if start is None and end is None:
             return file.readall()
         begin, stop, _ = slice(start, end).indices(os.fstat(file.fileno()).st_size)
-        return disk.read_fully(file.fileno(), max(stop - begin, 0), begin)
+        return aio.blocking.read(file.fileno(), max(stop - begin, 0), begin)
 
 
 def copy_whole(source: str, target: str) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import anyio
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.fs.files import AsyncFile
 from aiovfs.fs.sources import Writer
 from aiovfs.types import Buffer
@@ -147,13 +147,13 @@ class LocalWriter(Writer):
         self._replacement = replacement
 
     async def write(self, data: Buffer) -> None:
-        await disk.run(self._replacement.file.write, data)
+        await aio.run(self._replacement.file.write, data)
 
     async def commit(self) -> None:
-        await disk.run(self._replacement.commit)
+        await aio.run(self._replacement.commit)
 
     async def discard(self) -> None:
-        await disk.run(self._replacement.discard)
+        await aio.run(self._replacement.discard)
 
 
 class PendingFile:
@@ -252,30 +252,30 @@ class LocalFile(AsyncFile):
 
     async def pread(self, size: int, *, offset: int) -> bytes:
         self._check(self.readable(), "read")
-        return await disk.pread(self._fd, size, offset)
+        return await aio.pread(self._fd, size, offset)
 
     async def pwrite(self, data: Buffer, *, offset: int) -> int:
         """Write all of `data` at `offset`, leaving the position alone."""
         self._check(self.writable(), "write")
-        return await disk.pwrite(self._fd, data, offset)
+        return await aio.pwrite(self._fd, data, offset)
 
     async def write(self, data: Any) -> int:
         self._check(self.writable(), "write")
-        count = await disk.pwrite(self._fd, data, self._position)
+        count = await aio.pwrite(self._fd, data, self._position)
         self._position = os.lseek(self._fd, 0, os.SEEK_END) if "a" in self.mode else self._position + count
         return count
 
     async def truncate(self, size: int | None = None) -> int:
         self._check(self.writable(), "truncate")
         size = self._position if size is None else size
-        await disk.ftruncate(self._fd, size)
+        await aio.ftruncate(self._fd, size)
         return size
 
     async def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
             with anyio.CancelScope(shield=True):
-                await disk.run(os.close, self._fd)
+                await aio.run(os.close, self._fd)
 
     def __del__(self) -> None:
         if not self._is_closed:

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.errors import ClosedError, StaleError
 from aiovfs.fs import paths
 from aiovfs.fs.info import Capabilities, Info, Kind
@@ -46,16 +46,16 @@ class LocalStore(Store):
         return paths.join(self.root, paths.check(path))
 
     async def info(self, path: str) -> Info:
-        return await disk.run(info_of, self._full(path), paths.name_of(path))
+        return await aio.run(info_of, self._full(path), paths.name_of(path))
 
     async def list(self, path: str) -> list[Info]:
-        return await disk.run(infos_in, self._full(path))
+        return await aio.run(infos_in, self._full(path))
 
     async def readlink(self, path: str) -> str:
-        return await disk.run(os.readlink, self._full(path))
+        return await aio.run(os.readlink, self._full(path))
 
     async def usage(self) -> Usage | None:
-        status = await disk.run(os.statvfs, self.root)
+        status = await aio.run(os.statvfs, self.root)
         return Usage(
             size=status.f_blocks * status.f_frsize,
             free=status.f_bfree * status.f_frsize,
@@ -67,7 +67,7 @@ class LocalStore(Store):
         )
 
     async def open_reader(self, path: str, info: Info) -> Reader:
-        return LocalReader(await disk.run(open_guarded, self._full(path), os.O_RDONLY, None), path, info)
+        return LocalReader(await aio.run(open_guarded, self._full(path), os.O_RDONLY, None), path, info)
 
     async def open_file(
         self,
@@ -86,42 +86,42 @@ class LocalStore(Store):
             flags |= os.O_TRUNC
         if create:
             flags |= os.O_CREAT | (os.O_EXCL if exclusive else 0)
-        return LocalFile(await disk.run(open_guarded, self._full(path), flags, mode if create else None), path)
+        return LocalFile(await aio.run(open_guarded, self._full(path), flags, mode if create else None), path)
 
     async def upload(
         self, source: str, path: str, *, exclusive: bool = False, progress: Progress | None = None
     ) -> Info:
         self._check_writable(path)
-        await disk.run(replace_by_copy, source, self._full(path), exclusive, progress)
+        await aio.run(replace_by_copy, source, self._full(path), exclusive, progress)
         return await self.info(path)
 
     async def download(self, path: str, target: str, *, progress: Progress | None = None) -> None:
-        await disk.run(replace_by_copy, self._full(path), target, False, progress)
+        await aio.run(replace_by_copy, self._full(path), target, False, progress)
 
     async def remove(self, path: str) -> None:
         self._check_writable(path)
-        await disk.run(os.unlink, self._full(path))
+        await aio.run(os.unlink, self._full(path))
 
     async def mkdir(self, path: str, mode: int = 0o755) -> None:
         self._check_writable(path)
-        await disk.run(make_directory, self._full(path), mode)
+        await aio.run(make_directory, self._full(path), mode)
 
     async def rmdir(self, path: str) -> None:
         self._check_writable(path)
-        await disk.run(os.rmdir, self._full(path))
+        await aio.run(os.rmdir, self._full(path))
 
     async def copy(self, old: str, new: str) -> None:
         self._check_writable(new)
-        await disk.run(replace_by_copy, self._full(old), self._full(new), False, None)
+        await aio.run(replace_by_copy, self._full(old), self._full(new), False, None)
 
     async def rename(self, old: str, new: str) -> None:
         self._check_writable(old)
         paths.check_rename(old, new)
-        await disk.run(os.rename, self._full(old), self._full(new))
+        await aio.run(os.rename, self._full(old), self._full(new))
 
     async def symlink(self, target: str, path: str) -> None:
         self._check_writable(path)
-        await disk.run(os.symlink, target, self._full(path))
+        await aio.run(os.symlink, target, self._full(path))
 
     async def set_attributes(
         self,
@@ -135,7 +135,7 @@ class LocalStore(Store):
         size: int | None = None,
     ) -> None:
         self._check_writable(path)
-        await disk.run(set_attributes, self._full(path), mode, uid, gid, atime_ns, mtime_ns, size)
+        await aio.run(set_attributes, self._full(path), mode, uid, gid, atime_ns, mtime_ns, size)
 
 
 class LocalReader(Reader):
@@ -148,7 +148,7 @@ class LocalReader(Reader):
 
     async def read(self, offset: int, size: int) -> bytes:
         with self._guard as fd:
-            data = await disk.pread(fd, size, offset)
+            data = await aio.pread(fd, size, offset)
             # Asked of an open descriptor: no path is walked, nothing waits on a local disk.
             now = fingerprint_of(os.fstat(fd))
         if self._fingerprint is not None and now != self._fingerprint:
@@ -168,23 +168,23 @@ class LocalFile(StoreFile):
 
     async def pread(self, size: int, offset: int) -> bytes:
         with self._guard as fd:
-            return await disk.pread(fd, size, offset)
+            return await aio.pread(fd, size, offset)
 
     async def pwrite(self, data: Buffer, offset: int) -> int:
         with self._guard as fd:
-            return await disk.pwrite(fd, data, offset)
+            return await aio.pwrite(fd, data, offset)
 
     async def truncate(self, size: int) -> None:
         with self._guard as fd:
-            await disk.ftruncate(fd, size)
+            await aio.ftruncate(fd, size)
 
     async def fsync(self, *, data_only: bool = False) -> None:
         with self._guard as fd:
-            await disk.fsync(fd, data_only=data_only)
+            await aio.fsync(fd, data_only=data_only)
 
     async def info(self) -> Info:
         with self._guard as fd:
-            return info_from(await disk.run(os.fstat, fd), paths.name_of(self._path), None)
+            return info_from(await aio.run(os.fstat, fd), paths.name_of(self._path), None)
 
     async def set_attributes(
         self,
@@ -197,7 +197,7 @@ class LocalFile(StoreFile):
         size: int | None = None,
     ) -> None:
         with self._guard as fd:
-            await disk.run(set_attributes, fd, mode, uid, gid, atime_ns, mtime_ns, size)
+            await aio.run(set_attributes, fd, mode, uid, gid, atime_ns, mtime_ns, size)
 
     async def aclose(self) -> None:
         self._guard.close()
@@ -421,7 +421,7 @@ def copy_content(reading: int, writing: int, progress: Callable[[int], None] | N
                 in_kernel = False  # files of /proc and the like copy as empty
                 continue
         else:
-            count = disk.write_fully(writing, os.pread(reading, COPY_SIZE, done), done)
+            count = aio.blocking.write(writing, os.pread(reading, COPY_SIZE, done), done)
         if count == 0:
             return
         done += count

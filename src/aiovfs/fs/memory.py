@@ -16,7 +16,7 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.fs import paths
 from aiovfs.fs.base import METHODS, AsyncFileSystem
 from aiovfs.fs.files import AsyncFile, FileOverSync
@@ -124,23 +124,23 @@ class MemoryFileSystem(AsyncFileSystem):
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         if await self._isdir(rpath):
-            await disk.run(lambda: os.makedirs(lpath, exist_ok=True))
+            await aio.run(lambda: os.makedirs(lpath, exist_ok=True))
             return
         content = await self._cat_file(rpath)
         callback.set_size(len(content))
         if hasattr(lpath, "write"):
             lpath.write(content)
         else:
-            await disk.run(write_file, lpath, content)
+            await aio.run(write_file, lpath, content)
         callback.relative_update(len(content))
 
     async def _put_file(
         self, lpath: Any, rpath: str, mode: str = "overwrite", callback: Any = DEFAULT_CALLBACK, **kwargs: Any
     ) -> None:
-        if await disk.run(os.path.isdir, lpath):
+        if await aio.run(os.path.isdir, lpath):
             await self._makedirs(rpath, exist_ok=True)
             return
-        content = await disk.run(read_file, lpath)
+        content = await aio.run(read_file, lpath)
         callback.set_size(len(content))
         self._replace(rpath, content, exclusive=mode == "create")
         callback.relative_update(len(content))

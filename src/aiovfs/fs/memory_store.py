@@ -8,7 +8,7 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.errors import StaleError
 from aiovfs.fs import paths
 from aiovfs.fs.info import Capabilities, Info
@@ -79,7 +79,7 @@ class MemoryStore(Store):
     ) -> Info:
         self._check_writable(path)
         full = self._full(path)
-        content = await disk.run(read_file, source)
+        content = await aio.run(read_file, source)
         with self._tree.lock:
             file = self._tree.put(full, content, exclusive=exclusive)
         if progress is not None:
@@ -89,7 +89,7 @@ class MemoryStore(Store):
     async def download(self, path: str, target: str, *, progress: Progress | None = None) -> None:
         file = self._tree.find_file(self._full(path))
         content = file.read(0, file.size)
-        await disk.run(write_file, target, content)
+        await aio.run(write_file, target, content)
         if progress is not None:
             progress(len(content))
 

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.errors import StaleError
 from aiovfs.fs import quirks
 from aiovfs.types import Buffer
@@ -121,7 +121,7 @@ class PipeWriter(Writer):
     async def write(self, data: Buffer) -> None:
         view = memoryview(data).cast("B")
         if self._size + len(view) > SPOOL_LIMIT:
-            await disk.run(self._file.write, view)
+            await aio.run(self._file.write, view)
         else:
             self._file.write(view)
         self._size += len(view)
@@ -142,7 +142,7 @@ class PipeWriter(Writer):
         except FileNotFoundError:
             await self._store(exclusive=False)
         else:
-            await self._fs._pipe_file(self._path, before + await disk.run(self._content), **self._options)
+            await self._fs._pipe_file(self._path, before + await aio.run(self._content), **self._options)
 
     async def _store(self, *, exclusive: bool) -> None:
         options = dict(self._options)
@@ -152,10 +152,10 @@ class PipeWriter(Writer):
             elif await self._fs._exists(self._path):
                 raise FileExistsError(f"{self._path!r} is there already")
         if self._size <= SPOOL_LIMIT or exclusive or not has_own(self._fs, "_put_file"):
-            await self._fs._pipe_file(self._path, await disk.run(self._content), **options)
+            await self._fs._pipe_file(self._path, await aio.run(self._content), **options)
             return
-        with await disk.run(tempfile.NamedTemporaryFile) as named:
-            await disk.run(self._copy_to, named)
+        with await aio.run(tempfile.NamedTemporaryFile) as named:
+            await aio.run(self._copy_to, named)
             await self._fs._put_file(named.name, self._path, **options)
 
     def _content(self) -> bytes:

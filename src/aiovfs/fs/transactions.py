@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import anyio
 
-from aiovfs.aio import disk
+from aiovfs import aio
 from aiovfs.fs.facade import run_blocking
 from aiovfs.fs.files import place_of
 from aiovfs.fs.sources import Writer
@@ -150,7 +150,7 @@ class Transaction:
         """`complete`, on a loop. Files that were opened by the synchronous `open` are finished in a thread."""
         fs = self._stop()
         if any(not hasattr(entry, "apply") for entry in self.files):
-            await disk.run(self.complete, commit)
+            await aio.run(self.complete, commit)
             return
         await place_of(fs)(self._finish, commit)
 
@@ -210,10 +210,10 @@ class Transaction:
         self, lpath: Any, rpath: str, mode: str = "overwrite", callback: Any = None, **kwargs: Any
     ) -> None:
         path = self.fs._strip_protocol(rpath)
-        source: Any = await disk.run(partial(open, lpath, "rb"))
+        source: Any = await aio.run(partial(open, lpath, "rb"))
         try:
             staged = self.stage(Staged(await self.fs._open_writer(path, "xb" if mode == "create" else "wb"), path))
-            while part := await disk.run(source.read, COPY_CHUNK):
+            while part := await aio.run(source.read, COPY_CHUNK):
                 await staged.write(part)
                 if callback is not None:
                     callback.relative_update(len(part))
