@@ -29,10 +29,10 @@ import anyio
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.config import conf
 
+from aiovfs import aio
 from aiovfs._loop.background import to_its_end
 from aiovfs._loop.companion import companion, run_on
 from aiovfs._loop.library import running_library
-from aiovfs.aio import disk
 from aiovfs.errors import MissingPackageError, OptionError, StaleError
 from aiovfs.fs.base import AsyncFileSystem
 from aiovfs.fs.blocks import BLOCK_SIZE
@@ -371,7 +371,7 @@ class ObstoreFileSystem(AsyncFileSystem):
                 raise
             facts = await self._info(rpath)
             if facts["type"] == "directory":
-                await disk.run(partial(os.makedirs, lpath, exist_ok=True))
+                await aio.run(partial(os.makedirs, lpath, exist_ok=True))
                 return
             first, meta = b"", facts
         size = meta["size"]
@@ -382,25 +382,25 @@ class ObstoreFileSystem(AsyncFileSystem):
                 lpath.write(await self._read_pinned(rpath, part.start, part.end, _tag(meta)))
             callback.absolute_update(size)
             return
-        replacement = await disk.run(Replacement, os.fspath(lpath), "wb")
+        replacement = await aio.run(Replacement, os.fspath(lpath), "wb")
         try:
             fd = replacement.file.fileno()
-            await disk.pwrite(fd, first, 0)
+            await aio.pwrite(fd, first, 0)
             callback.relative_update(len(first))
 
             async def fetch(part: ByteRange) -> None:
                 data = await self._read_pinned(rpath, part.start, part.end, _tag(meta))
                 if len(data) != part.size:
                     raise StaleError(f"{rpath!r} became shorter than {size} bytes while it was downloaded")
-                await disk.pwrite(fd, data, part.start)
+                await aio.pwrite(fd, data, part.start)
                 callback.relative_update(part.size)
 
             parts = split(ByteRange(len(first), size), PART_SIZE)
             await window([partial(fetch, part) for part in parts], size=PARTS_AT_ONCE)
-            await disk.run(replacement.commit)
+            await aio.run(replacement.commit)
         finally:
             with anyio.CancelScope(shield=True):
-                await disk.run(replacement.discard)
+                await aio.run(replacement.discard)
 
     # Writing
 
@@ -427,13 +427,13 @@ class ObstoreFileSystem(AsyncFileSystem):
         self, lpath: Any, rpath: str, mode: str = "overwrite", callback: Any = DEFAULT_CALLBACK, **kwargs: Any
     ) -> str | None:
         """Upload a local file, in parts when it is large; the new entity tag, if the store tells one."""
-        if await disk.run(os.path.isdir, lpath):
+        if await aio.run(os.path.isdir, lpath):
             return None  # a directory is only the prefix of names
-        size = (await disk.run(os.stat, lpath)).st_size
+        size = (await aio.run(os.stat, lpath)).st_size
         callback.set_size(size)
         if size <= PART_SIZE or mode == "create":
             # The precondition belongs to one request. A file larger than memory cannot be created exclusively.
-            tag = await self._pipe_file(rpath, await disk.run(Path(lpath).read_bytes), mode=mode)
+            tag = await self._pipe_file(rpath, await aio.run(Path(lpath).read_bytes), mode=mode)
             callback.absolute_update(size)
             return tag
         store, key = self._locate(rpath)
@@ -641,7 +641,7 @@ class AppendWriter(PipeWriter):
     """Reads, and writes back with a condition; again when somebody else was faster."""
 
     async def _append(self) -> None:
-        more = await disk.run(self._content)
+        more = await aio.run(self._content)
         for attempt in range(APPENDS_TRIED):
             store, key = self._fs._locate(self._path)
             try:
