@@ -440,6 +440,7 @@ async def test_moving_knows_patterns_lists_and_directories() -> None:
     await memory._mv("/from", "/to", recursive=True)
     assert await memory._find("/to") == ["/to/a", "/to/sub/b"]
     assert not await memory._exists("/from")
+    await memory._rm("/to", recursive=True)  # the tree is the process's
 
 
 async def test_find_lists_directories_side_by_side(tree: Tree) -> None:
