@@ -43,7 +43,6 @@ struct channel;
 
 typedef struct job {
     struct job *next; /* in the staged list, the queue, the completion stack or the free list: never in two */
-    struct job *linked; /* done after this one, when it succeeded in full */
     struct channel *channel;
     atomic_int state;
     int32_t result;
@@ -71,7 +70,6 @@ typedef struct channel {
     job *ready; /* taken from the stack, in order of completion */
     job *staged, *staged_tail;
     job *free;
-    job *link; /* the end of a chain that is still being staged */
     unsigned staged_count;
     unsigned in_flight; /* pushed and not yet reaped */
 } channel;
@@ -138,27 +136,15 @@ static int job_would_wait(const job *j)
     return poll(&ready, 1, 0) == 0;
 }
 
-static void job_finish(job *j, int32_t result)
-{
-    /* What is linked behind is done only when this was done in full; a short transfer breaks the chain, as in a ring. */
-    for (job *next = j->linked; j; j = next, next = next ? next->linked : NULL) {
-        int is_whole = result >= 0 && !(request_is_transfer(&j->request) && j->request.opcode >= REQUEST_READ &&
-                                        (uint32_t)result < j->request.len);
-        channel_complete(j, result);
-        if (next)
-            result = is_whole ? request_execute(&next->request) : -ECANCELED;
-    }
-}
-
 static void job_run_watched(job *j)
 {
     struct pollfd ready = {.fd = j->request.fd, .events = request_is_write(&j->request) ? POLLOUT : POLLIN};
     while (poll(&ready, 1, POOL_CANCEL_CHECK_MS) == 0)
         if (atomic_load(&j->state) == JOB_CANCELLED || atomic_load(&j->channel->is_closing)) {
-            job_finish(j, -ECANCELED);
+            channel_complete(j, -ECANCELED);
             return;
         }
-    job_finish(j, request_execute(&j->request));
+    channel_complete(j, request_execute(&j->request));
 }
 
 typedef struct watched {
@@ -222,7 +208,7 @@ static void job_run(pool *p, job *j)
     int expected = JOB_QUEUED;
     int32_t result = -ESPIPE;
     if (!atomic_compare_exchange_strong(&j->state, &expected, JOB_RUNNING)) {
-        job_finish(j, -ECANCELED);
+        channel_complete(j, -ECANCELED);
         return;
     }
     if (!request_is_transfer(r)) {
@@ -236,7 +222,7 @@ static void job_run(pool *p, job *j)
             return;
         result = request_execute(r);
     }
-    job_finish(j, result);
+    channel_complete(j, result);
 }
 
 static void *pool_work(void *argument);
@@ -380,23 +366,18 @@ static inline job *channel_push(channel *c, const request *r)
         c->free = j->next;
     else if (!(j = malloc(sizeof *j)))
         return NULL;
-    j->next = j->linked = NULL;
+    j->next = NULL;
     j->channel = c;
     atomic_init(&j->state, JOB_QUEUED);
     j->request = *r;
     c->in_flight++;
     atomic_fetch_add_explicit(&c->references, 1, memory_order_relaxed);
-    if (c->link) {
-        c->link->linked = j;
-    } else {
-        if (c->staged_tail)
-            c->staged_tail->next = j;
-        else
-            c->staged = j;
-        c->staged_tail = j;
-        c->staged_count++;
-    }
-    c->link = r->flags & REQUEST_LINK ? j : NULL;
+    if (c->staged_tail)
+        c->staged_tail->next = j;
+    else
+        c->staged = j;
+    c->staged_tail = j;
+    c->staged_count++;
     return j;
 }
 
@@ -425,7 +406,6 @@ static inline int channel_flush(channel *c)
         p->queued += count;
         c->staged = c->staged_tail = NULL;
         c->staged_count = 0;
-        c->link = NULL;
         if (p->idle)
             pthread_cond_signal(&p->wake);
         else
@@ -459,7 +439,7 @@ static inline void channel_cancel_all(channel *c)
         channel_cancel(j);
     pthread_mutex_lock(&p->lock);
     for (job *j = p->head; j; j = j->next)
-        if (j->channel == c) /* only the first of a chain is in the queue; the others follow it */
+        if (j->channel == c)
             channel_cancel(j);
     pthread_mutex_unlock(&p->lock);
     channel_flush(c);
@@ -509,11 +489,6 @@ static inline void channel_free(channel *c)
     }
     for (job *j = c->staged, *next; j; j = next) { /* never handed over */
         next = j->next;
-        for (job *l = j->linked, *after; l; l = after) {
-            after = l->linked;
-            free(l);
-            atomic_fetch_sub(&c->references, 1);
-        }
         free(j);
         atomic_fetch_sub(&c->references, 1);
     }

@@ -75,8 +75,6 @@ enum {
     REQUEST_GETXATTR = 44,
     REQUEST_FTRUNCATE = 55,
 
-    REQUEST_LINK = 1 << 2,         /* IOSQE_IO_LINK: the next one only after this one, if it succeeded */
-    REQUEST_CQE_SKIP = 1 << 6,     /* IOSQE_CQE_SKIP_SUCCESS: nothing is said when all went well */
     REQUEST_DATASYNC = 1,          /* IORING_FSYNC_DATASYNC */
 };
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
 import sys
@@ -124,22 +125,28 @@ class Operation(AbstractOperation):
 
     def execute(self) -> int | None:
         """Do it, here and now."""
-        is_direct = self.opcode in (OpCode.READ, OpCode.WRITE) and direct.is_direct(self._fileno)
         try:
-            if self.opcode is OpCode.READ:
-                read = direct.read_in_place if is_direct else os.pread
-                self.buffer = read(self._fileno, self._nbytes, self._offset)
-                return len(self.buffer)
-            if self.opcode is OpCode.WRITE:
-                write = direct.write_in_place if is_direct else os.pwrite
-                return write(self._fileno, self.buffer, self._offset)
-            if self.opcode is OpCode.FSYNC:
-                os.fsync(self._fileno)
-            elif self.opcode is OpCode.FDSYNC:
-                fdsync(self._fileno)
-            return None
+            return self._execute(os.pread, os.pwrite)
         except OSError as exc:
-            raise operation_error(exc.errno or 0, f"{self.opcode.name.lower()} of descriptor {self._fileno}") from None
+            failed = exc
+        if failed.errno == errno.EINVAL and direct.is_direct(self._fileno):
+            try:
+                return self._execute(direct.read_in_place, direct.write_in_place)
+            except OSError as exc:
+                failed = exc
+        raise operation_error(failed.errno or 0, f"{self.opcode.name.lower()} of descriptor {self._fileno}")
+
+    def _execute(self, read: Callable[[int, int, int], bytes], write: Callable[[int, bytes, int], int]) -> int | None:
+        if self.opcode is OpCode.READ:
+            self.buffer = read(self._fileno, self._nbytes, self._offset)
+            return len(self.buffer)
+        if self.opcode is OpCode.WRITE:
+            return write(self._fileno, self.buffer, self._offset)
+        if self.opcode is OpCode.FSYNC:
+            os.fsync(self._fileno)
+        elif self.opcode is OpCode.FDSYNC:
+            fdsync(self._fileno)
+        return None
 
 
 class Context(AbstractContext):
