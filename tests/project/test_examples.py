@@ -16,7 +16,15 @@ import pytest
 from aiovfs.fuse import mountpoint
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TESTED = {"demo.py", "hello_fuse.py", "live_tasks.py", "mount_from_python.py", "passthrough_fuse.py", "read_async.py"}
+TESTED = {
+    "demo.py",
+    "hello_fuse.py",
+    "live_tasks.py",
+    "mount_from_python.py",
+    "open_files.py",
+    "passthrough_fuse.py",
+    "read_async.py",
+}
 
 
 def run(name: str, *arguments: str) -> str:
@@ -28,6 +36,14 @@ def run(name: str, *arguments: str) -> str:
 
 def test_every_example_has_a_test() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == TESTED
+
+
+@pytest.mark.parametrize("loop", [(), ("aiomemory://example", "--trio")], ids=["asyncio", "trio"])
+def test_files_are_opened_read_anywhere_and_changed_in_one_step(loop: tuple[str, ...]) -> None:
+    output = run("open_files.py", *loop)
+    assert "at 8000: 1000\n" in output
+    assert "lines: 5000\nstill whole: 40000\n" in output
+    assert output.endswith("after it: ['new', 'numbers.gz']\n")
 
 
 @pytest.mark.mounted
