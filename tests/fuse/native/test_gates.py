@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from aiovfs import fuse
@@ -89,9 +91,11 @@ class Answers(fuse.Operations):
         return attributes(mode=0o40755)
 
 
-async def test_a_handler_that_does_not_wait_makes_no_task(core: str, anyio_backend_name: str) -> None:
+@contextlib.contextmanager
+def tasks_made(backend: str) -> Iterator[list[object]]:
+    """Each task that is made in the block, on the running loop."""
     made: list[object] = []
-    if anyio_backend_name == "trio":
+    if backend == "trio":
         import trio
 
         class Count(trio.abc.Instrument):
@@ -99,12 +103,9 @@ async def test_a_handler_that_does_not_wait_makes_no_task(core: str, anyio_backe
                 made.append(task)
 
         instrument = Count()
-
-        @contextlib.contextmanager
-        def counting() -> Iterator[None]:
-            trio.lowlevel.add_instrument(instrument)
-            yield
-            trio.lowlevel.remove_instrument(instrument)
+        trio.lowlevel.add_instrument(instrument)
+        yield made
+        trio.lowlevel.remove_instrument(instrument)
     else:
         loop = asyncio.get_running_loop()
 
@@ -112,19 +113,37 @@ async def test_a_handler_that_does_not_wait_makes_no_task(core: str, anyio_backe
             made.append(coroutine)
             return asyncio.Task(coroutine, loop=loop, **options)
 
-        @contextlib.contextmanager
-        def counting() -> Iterator[None]:
-            loop.set_task_factory(factory)
-            yield
-            loop.set_task_factory(None)
+        loop.set_task_factory(factory)
+        yield made
+        loop.set_task_factory(None)
 
+
+async def test_a_handler_that_does_not_wait_makes_no_task(core: str, anyio_backend_name: str) -> None:
     with FakeKernel() as kernel:
         async with fuse.mount(Answers(), kernel.path):
             await kernel.ask(m.Getattr(nodeid=1))
-            with counting():
+            with tasks_made(anyio_backend_name) as made:
                 for _ in range(MANY):
                     assert (await kernel.ask(m.Getattr(nodeid=1))).error == 0
     assert made == []
+
+
+class AnswersLater(Answers):
+    async def getattr(self, request: fuse.Getattr) -> fuse.Attributes:
+        await anyio.lowlevel.checkpoint()
+        return attributes(mode=0o40755)
+
+
+async def test_handlers_that_wait_are_finished_by_tasks_that_are_there(core: str, anyio_backend_name: str) -> None:
+    together = 5
+    with FakeKernel() as kernel:
+        async with fuse.mount(AnswersLater(), kernel.path):
+            with tasks_made(anyio_backend_name) as made:
+                for _ in range(MANY // together):
+                    uniques = [kernel.send(m.Getattr(nodeid=1)) for _ in range(together)]
+                    for unique in uniques:
+                        assert (await kernel.receive(unique)).error == 0
+    assert len(made) <= together + 1
 
 
 def test_nothing_large_is_allocated_for_a_request(bench: Bench) -> None:
@@ -224,6 +243,22 @@ def test_the_core_in_c_serves_what_is_common_by_itself(native: None, name: str) 
     bench = Bench(operations, native=True)
     assert bench.ask(request) is not None
     assert (bench.core.requests, bench.core.by_python, bench.core.unusual) == (1, 0, 0)
+    bench.close()
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_an_answer_that_comes_late_is_the_same_from_both_cores(native: None, name: str) -> None:
+    request, value = COMMON[name]
+    request.unique = 2
+    bench = Bench(Scripted(), native=True)
+    route = bench.drain.routes[request.opcode]
+    bench.drain.answer(route, request, value)
+    bench.core.finish(route, request, value)
+    replies = [bench.receive(), bench.receive()]
+    assert replies[0] == replies[1] is not None
+    assert bench.core.unusual == 0
+    bench.device.close()
+    bench.core.finish(route, request, value)  # nobody waits for it any more
     bench.close()
 
 
