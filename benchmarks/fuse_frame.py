@@ -101,15 +101,13 @@ def measure(results: Results, chosen: Sequence[Subject], cases: Sequence[Case], 
                     results.add(Sample(subject.name, case.name, repeat, failure=str(error)))
 
 
-def ratios(results: Results, pairs: Sequence[tuple[str, str]]) -> str:
+def ratios(results: Results, pairs: Sequence[tuple[str, str]], cpu: str) -> str:
     """How many times the operations a second of the others we do, and how many times our CPU each of theirs takes."""
     lines = []
     for ours, theirs in pairs:
         parts = []
         for case in results.cases():
-            values = [
-                results.median(name, case, figure) for figure in ("us", "server_cpu_us") for name in (theirs, ours)
-            ]
+            values = [results.median(name, case, figure) for figure in ("us", cpu) for name in (theirs, ours)]
             if values[0] and values[1]:
                 part = f"{case} {format_number(values[0] / values[1])}"
                 if values[2] and values[3]:
@@ -128,8 +126,9 @@ def drive(
     pairs: Sequence[tuple[str, str]] = PAIRS,
     environment: Mapping[str, str] | None = None,
     all_subjects: Sequence[Subject] | None = None,
+    cpu: str = "server_cpu_us",
 ) -> None:
-    """Parse, measure, print, save."""
+    """Parse, measure, print, save. `cpu` is the figure that is compared beside the time."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="one repeat of 0.2 s: only shows that everything runs")
     parser.add_argument("--repeats", type=int, default=3)
@@ -156,8 +155,9 @@ def drive(
         parser.error(f"unknown operation {', '.join(sorted(unknown))}")
     results = Results(name, {k: v for k, v in vars(options).items() if k != "output"})
     measure(results, chosen, [case for case in cases if case.name in wanted], options)
-    print("\nµs per operation seen by the client · CPU µs per operation of the server; medians\n")
-    print(results.table(["us", "server_cpu_us"]))
-    if text := ratios(results, pairs):
-        print(f"\noperations a second, ours / theirs (CPU per operation, theirs / ours)\n{text}")
+    figures = ["us", "server_cpu_us", *([] if cpu == "server_cpu_us" else [cpu])]
+    print(f"\nper operation: µs that the client sees · {' · '.join(figures[1:])}; medians\n")
+    print(results.table(figures))
+    if text := ratios(results, pairs, cpu):
+        print(f"\noperations a second, ours / theirs ({cpu}, theirs / ours)\n{text}")
     print(f"\nwritten to {results.save(options.output)}")

@@ -35,4 +35,5 @@ if __name__ == "__main__":
                 ("aiovfs handlers", "handlers"),
             )
         ],
+        cpu="client_cpu_us",  # passed through, an operation is the client's own work, and the server has none
     )

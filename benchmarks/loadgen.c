@@ -4,7 +4,7 @@
  *
  * The directory holds the name space of servers/namespace.py. Beside the time, the CPU time of the server process is
  * read from its process CPU clock (nanoseconds, all threads) at the start and the end of the measured interval, here
- * and not in Python, so that both ends of the interval are the same. CLIENTS > 1 forks that many clients, which
+ * and not in Python, so that both ends of the interval are the same; that of the clients is theirs and the kernel's. CLIENTS > 1 forks that many clients, which
  * start together; `us` is then the time one client saw.
  */
 #define _GNU_SOURCE
@@ -218,6 +218,7 @@ static const struct operation {
 
 struct shared {
     uint64_t done[64];
+    int64_t cpu[64]; /* of the client itself, the kernel's work for it included */
     int ready;
     int go;
 };
@@ -275,7 +276,9 @@ int main(int argc, char **argv) {
         repeat(operation, &client, now_ns(CLOCK_MONOTONIC) + WARM_UP_NS);
         __atomic_add_fetch(&shared->ready, 1, __ATOMIC_SEQ_CST);
         while (!__atomic_load_n(&shared->go, __ATOMIC_SEQ_CST)) usleep(500);
+        int64_t before = now_ns(CLOCK_PROCESS_CPUTIME_ID);
         shared->done[i] = repeat(operation, &client, now_ns(CLOCK_MONOTONIC) + interval);
+        shared->cpu[i] = now_ns(CLOCK_PROCESS_CPUTIME_ID) - before;
         _exit(0);
     }
     while (__atomic_load_n(&shared->ready, __ATOMIC_SEQ_CST) < clients) {
@@ -291,8 +294,10 @@ int main(int argc, char **argv) {
     double elapsed = now_ns(CLOCK_MONOTONIC) - start;
     cpu = now_ns(server_clock) - cpu;
     uint64_t total = 0;
-    for (int i = 0; i < clients; i++) total += shared->done[i];
-    printf("{\"operations\": %llu, \"seconds\": %.6f, \"us\": %.3f, \"server_cpu_us\": %.3f}\n",
-           (unsigned long long)total, elapsed / 1e9, elapsed / 1e3 * clients / total, cpu / 1e3 / total);
+    int64_t client_cpu = 0;
+    for (int i = 0; i < clients; i++) total += shared->done[i], client_cpu += shared->cpu[i];
+    printf("{\"operations\": %llu, \"seconds\": %.6f, \"us\": %.3f, \"server_cpu_us\": %.3f, \"client_cpu_us\": %.3f}\n",
+           (unsigned long long)total, elapsed / 1e9, elapsed / 1e3 * clients / total, cpu / 1e3 / total,
+           client_cpu / 1e3 / total);
     return 0;
 }

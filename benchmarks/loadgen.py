@@ -44,7 +44,7 @@ def command() -> list[str]:
 def run(
     server: Mounted, operation: str, seconds: float, *, clients: int = 1, cpu: int | None = None
 ) -> dict[str, float]:
-    """Repeat one operation on a mounted server; `us` and `server_cpu_us` per operation, `operations`, `seconds`."""
+    """Repeat one operation on a mounted server; `us` and the CPU of both sides per operation, `operations` in all."""
     arguments = [operation, f"{seconds:g}", str(server.mountpoint), str(server.pid), str(clients)]
     with pinned(cpu):
         process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import os
 import signal
@@ -144,3 +145,70 @@ def test_a_token_of_a_loop_that_has_ended_says_so(backend: str) -> None:
 
     token = anyio.run(make, backend=backend)
     assert token.run_soon(print) is False
+
+
+async def test_a_wait_that_is_cancelled_ends_and_the_next_one_works(pipe: tuple[int, int]) -> None:
+    readable = Readable(pipe[0])
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(readable.wait)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+        with anyio.move_on_after(0.01) as scope:
+            await readable.wait()
+        assert scope.cancelled_caught
+        os.write(pipe[1], b"x")
+        with anyio.fail_after(5):
+            await readable.wait()
+    finally:
+        readable.close()
+
+
+async def test_a_task_that_waits_keeps_its_identity_and_its_context(pipe: tuple[int, int]) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    readable = Readable(pipe[0])
+    seen: list[object] = []
+
+    async def wait() -> None:
+        variable.set("of the task")
+        task = anyio.get_current_task().id
+        await readable.wait()
+        seen.extend((variable.get(), anyio.get_current_task().id == task))
+        await anyio.lowlevel.checkpoint()
+        seen.append(anyio.get_current_task().id == task)
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            os.write(pipe[1], b"x")
+    finally:
+        readable.close()
+    assert seen == ["of the task", True, True]
+
+
+def test_on_asyncio_a_task_is_resumed_in_the_same_turn_of_the_loop(pipe: tuple[int, int]) -> None:
+    turns: list[int] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        readable = Readable(pipe[0])
+        waiting = asyncio.create_task(readable.wait())
+        await asyncio.sleep(0)
+        selector = loop._selector  # type: ignore[attr-defined]
+        select = selector.select
+
+        def counted(timeout: float | None = None) -> object:
+            ready = select(timeout)
+            turns.append(len(ready))
+            return ready
+
+        selector.select = counted
+        os.write(pipe[1], b"x")
+        await waiting
+        selector.select = select
+        readable.close()
+
+    asyncio.run(main())
+    # The one that saw the descriptor, and the one for `main`, which waits for an ordinary task.
+    assert len(turns) == 2

@@ -3,13 +3,16 @@
 `asyncio`'s and Trio's own ways register the descriptor with epoll for each wait and take it out again: two system
 calls and a future per request. On asyncio a persistent reader callback avoids that. It is level-triggered, so it also
 fires while nobody waits; after a few such idle calls the descriptor is taken out until the next wait, or the loop
-would spin while the owner is held up.
+would spin while the owner is held up. The callback resumes the task in place; a future would do so one turn of the
+loop later, after one more look at epoll.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+import contextvars
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
 
 from aiovfs._loop.library import running_library
 
@@ -26,13 +29,81 @@ class Waiter(Protocol):
     def close(self) -> None: ...
 
 
+class Turn:
+    """What a task awaits that a callback of the loop resumes in place. A future, as far as `asyncio.Task` asks."""
+
+    _asyncio_future_blocking = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._is_done = False
+        self._cancelled: asyncio.CancelledError | None = None  # with its message: AnyIO tells its own ones by that
+        self._wake_task: Callable[[Turn], object] | None = None
+        self._context: contextvars.Context | None = None
+
+    def __await__(self) -> Generator[Turn, None, None]:
+        if not self._is_done:
+            self._asyncio_future_blocking = True
+            yield self
+
+    def resume_in_place(self) -> None:
+        """Run the task's next step. Only for callbacks of the loop: within another task's step it would nest."""
+        if self._is_done or self._wake_task is None or self._context is None:
+            return
+        self._is_done = True
+        self._context.run(self._wake_task, self)
+
+    def resume_soon(self) -> None:
+        """Have the loop run the task's next step."""
+        if not self._is_done:
+            self._is_done = True
+            if self._wake_task is not None:
+                self._loop.call_soon(self._wake_task, self, context=self._context)
+
+    # The protocol of asyncio.Future
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def add_done_callback(
+        self, function: Callable[[Turn], object], *, context: contextvars.Context | None = None
+    ) -> None:
+        self._wake_task, self._context = function, context or contextvars.copy_context()
+        if self._is_done:
+            self._loop.call_soon(function, self, context=self._context)
+
+    def remove_done_callback(self, function: Callable[[Turn], object]) -> int:
+        self._wake_task = None
+        return 1
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def cancelled(self) -> bool:
+        return self._cancelled is not None
+
+    def cancel(self, msg: Any = None) -> bool:
+        if self._is_done:
+            return False
+        self._cancelled = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        self.resume_soon()
+        return True
+
+    def result(self) -> None:
+        if self._cancelled is not None:
+            raise self._cancelled
+
+    def exception(self) -> BaseException | None:
+        return None
+
+
 class AsyncioWaiter:
-    """A persistent reader callback that resolves the waiting task's future."""
+    """A persistent reader callback that resumes the waiting task."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Turn | None = None
         self._is_registered = False
         self._idle_calls = 0
 
@@ -41,16 +112,15 @@ class AsyncioWaiter:
             self._loop.add_reader(self._fd, self._on_readable)
             self._is_registered = True
         self._idle_calls = 0
-        self._waiter = self._loop.create_future()
+        self._waiter = Turn(self._loop)
         try:
             await self._waiter
         finally:
             self._waiter = None
 
     def wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if self._waiter is not None:
+            self._waiter.resume_soon()
 
     def close(self) -> None:
         self._unregister()
@@ -58,7 +128,7 @@ class AsyncioWaiter:
 
     def _on_readable(self) -> None:
         if self._waiter is not None:
-            self.wake()
+            self._waiter.resume_in_place()
             return
         self._idle_calls += 1
         if self._idle_calls > IDLE_CALLS:
