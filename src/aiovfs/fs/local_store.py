@@ -1,7 +1,8 @@
 """A directory of the local disk as a store: everything that the operating system offers, in place.
 
-No call follows a symlink in the last component of a path; the components above it are the caller's to resolve. A file
-that is replaced as a whole (`upload`, `copy`) is written under another name beside it, put on disk, and renamed.
+No call follows a symlink in any component of a path below the root (`beneath.py`): a directory that another program
+swaps for a symlink leads nowhere. A file that is replaced as a whole (`upload`, `copy`) is written under another name
+beside it, put on disk, and renamed.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiovfs import aio
 from aiovfs.errors import ClosedError, StaleError
 from aiovfs.fs import paths
+from aiovfs.fs.beneath import Place, open_directory, outside, parent_of
 from aiovfs.fs.info import Capabilities, Info, Kind
 from aiovfs.fs.store import Progress, Reader, Store, StoreFile
 from aiovfs.types import Buffer, Usage
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from aiovfs.fs.local import LocalFileSystem
 
 __all__ = ["LocalStore"]
+
+T = TypeVar("T")
 
 COPY_SIZE = 8 << 20
 """Bytes copied between two calls of `progress`."""
@@ -42,17 +46,18 @@ class LocalStore(Store):
         )
         super().__init__(fs, root, url=f"file://{root}", protocol="file", capabilities=capabilities)
 
-    def _full(self, path: str) -> str:
-        return paths.join(self.root, paths.check(path))
+    async def _at(self, func: Callable[..., T], path: str, *args: Any) -> T:
+        """Call the blocking `func(place, *args)` with the place of `path`."""
+        return await aio.run(_call_at, self.root, paths.check(path), func, args)
 
     async def info(self, path: str) -> Info:
-        return await aio.run(info_of, self._full(path), paths.name_of(path))
+        return await self._at(info_of, path, paths.name_of(path))
 
     async def list(self, path: str) -> list[Info]:
-        return await aio.run(infos_in, self._full(path))
+        return await aio.run(infos_in, self.root, paths.check(path))
 
     async def readlink(self, path: str) -> str:
-        return await aio.run(os.readlink, self._full(path))
+        return await self._at(read_link, path)
 
     async def usage(self) -> Usage | None:
         status = await aio.run(os.statvfs, self.root)
@@ -67,7 +72,7 @@ class LocalStore(Store):
         )
 
     async def open_reader(self, path: str, info: Info) -> Reader:
-        return LocalReader(await aio.run(open_guarded, self._full(path), os.O_RDONLY, None), path, info)
+        return LocalReader(await self._at(open_guarded, path, os.O_RDONLY, None), path, info)
 
     async def open_file(
         self,
@@ -86,42 +91,42 @@ class LocalStore(Store):
             flags |= os.O_TRUNC
         if create:
             flags |= os.O_CREAT | (os.O_EXCL if exclusive else 0)
-        return LocalFile(await aio.run(open_guarded, self._full(path), flags, mode if create else None), path)
+        return LocalFile(await self._at(open_guarded, path, flags, mode if create else None), path)
 
     async def upload(
         self, source: str, path: str, *, exclusive: bool = False, progress: Progress | None = None
     ) -> Info:
         self._check_writable(path)
-        await aio.run(replace_by_copy, source, self._full(path), exclusive, progress)
+        await self._at(replace_from, path, source, exclusive, progress)
         return await self.info(path)
 
     async def download(self, path: str, target: str, *, progress: Progress | None = None) -> None:
-        await aio.run(replace_by_copy, self._full(path), target, False, progress)
+        await self._at(copy_out, path, target, progress)
 
     async def remove(self, path: str) -> None:
         self._check_writable(path)
-        await aio.run(os.unlink, self._full(path))
+        await self._at(lambda place: os.unlink(place.name, dir_fd=place.directory), path)
 
     async def mkdir(self, path: str, mode: int = 0o755) -> None:
         self._check_writable(path)
-        await aio.run(make_directory, self._full(path), mode)
+        await self._at(make_directory, path, mode)
 
     async def rmdir(self, path: str) -> None:
         self._check_writable(path)
-        await aio.run(os.rmdir, self._full(path))
+        await self._at(lambda place: os.rmdir(place.name, dir_fd=place.directory), path)
 
     async def copy(self, old: str, new: str) -> None:
         self._check_writable(new)
-        await aio.run(replace_by_copy, self._full(old), self._full(new), False, None)
+        await aio.run(copy_beneath, self.root, paths.check(old), paths.check(new))
 
     async def rename(self, old: str, new: str) -> None:
         self._check_writable(old)
         paths.check_rename(old, new)
-        await aio.run(os.rename, self._full(old), self._full(new))
+        await aio.run(rename, self.root, paths.check(old), paths.check(new))
 
     async def symlink(self, target: str, path: str) -> None:
         self._check_writable(path)
-        await aio.run(os.symlink, target, self._full(path))
+        await self._at(make_symlink, path, target)
 
     async def set_attributes(
         self,
@@ -135,7 +140,7 @@ class LocalStore(Store):
         size: int | None = None,
     ) -> None:
         self._check_writable(path)
-        await aio.run(set_attributes, self._full(path), mode, uid, gid, atime_ns, mtime_ns, size)
+        await self._at(set_attributes, path, mode, uid, gid, atime_ns, mtime_ns, size)
 
 
 class LocalReader(Reader):
@@ -235,22 +240,50 @@ class Guard:
         self.close()
 
 
-def info_of(full: str, name: str) -> Info:
+def _call_at(root: str, path: str, func: Callable[..., T], args: tuple[Any, ...]) -> T:
+    with parent_of(root, path) as place:
+        return func(place, *args)
+
+
+def info_of(place: Place, name: str) -> Info:
     """lstat(2), and where a symlink points."""
-    status = os.lstat(full)
-    return info_from(status, name, os.readlink(full) if stat.S_ISLNK(status.st_mode) else None)
+    status = os.lstat(place.name, dir_fd=place.directory)
+    return info_from(status, name, read_link(place) if stat.S_ISLNK(status.st_mode) else None)
 
 
-def infos_in(full: str) -> list[Info]:
+def infos_in(root: str, path: str) -> list[Info]:
     """Everything in a directory; what vanishes meanwhile is left out."""
     found = []
-    with os.scandir(full) as entries:
-        for entry in entries:
-            try:
-                found.append(info_of(entry.path, entry.name))
-            except FileNotFoundError:
-                continue
+    fd = open_directory(root, path, os.O_RDONLY)
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                try:
+                    found.append(info_of(Place(fd, entry.name, entry.name), entry.name))
+                except FileNotFoundError:
+                    continue
+    finally:
+        os.close(fd)
     return found
+
+
+def read_link(place: Place) -> str:
+    """Where a symlink points."""
+    return os.readlink(place.name, dir_fd=place.directory)
+
+
+def make_symlink(place: Place, target: str) -> None:
+    """Make a symlink that says `target`."""
+    os.symlink(target, place.name, dir_fd=place.directory)
+
+
+def rename(root: str, old: str, new: str) -> None:
+    """Give `old` the name of `new`, replacing what has it."""
+    with parent_of(root, old) as here, parent_of(root, new) as there:
+        try:
+            os.rename(here.name, there.name, src_dir_fd=here.directory, dst_dir_fd=there.directory)
+        except OSError as exc:
+            raise OSError(exc.errno, exc.strerror, here.full, None, there.full) from None
 
 
 def info_from(status: os.stat_result, name: str, target: str | None) -> Info:
@@ -279,12 +312,12 @@ def fingerprint_of(status: os.stat_result) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
 
 
-def open_guarded(full: str, flags: int, mode: int | None) -> Guard:
+def open_guarded(place: Place, flags: int, mode: int | None) -> Guard:
     """As `open_regular`; what comes back closes the descriptor, also when the opener was cancelled meanwhile."""
-    return Guard(open_regular(full, flags, mode))
+    return Guard(open_regular(place, flags, mode))
 
 
-def open_regular(full: str, flags: int, mode: int | None) -> int:
+def open_regular(place: Place, flags: int, mode: int | None) -> int:
     """Open a regular file without following a symlink.
 
     `mode` are the permissions of a file that is made, whatever the process's umask is; None never makes one.
@@ -293,7 +326,7 @@ def open_regular(full: str, flags: int, mode: int | None) -> int:
     while True:
         if flags & os.O_CREAT and mode is not None:
             try:
-                fd = os.open(full, (flags | os.O_EXCL) & ~os.O_TRUNC, mode)
+                fd = os.open(place.name, (flags | os.O_EXCL) & ~os.O_TRUNC, mode, dir_fd=place.directory)
             except FileExistsError:
                 if flags & os.O_EXCL:
                     raise
@@ -301,7 +334,7 @@ def open_regular(full: str, flags: int, mode: int | None) -> int:
                 os.fchmod(fd, stat.S_IMODE(mode))
                 return fd
         try:
-            fd = os.open(full, flags & ~(os.O_CREAT | os.O_EXCL))
+            fd = os.open(place.name, flags & ~(os.O_CREAT | os.O_EXCL), dir_fd=place.directory)
         except FileNotFoundError:
             if flags & os.O_CREAT:
                 continue  # it was there a moment ago
@@ -311,17 +344,17 @@ def open_regular(full: str, flags: int, mode: int | None) -> int:
             return fd
         os.close(fd)
         number = errno.EISDIR if kind == stat.S_IFDIR else errno.EOPNOTSUPP
-        raise OSError(number, os.strerror(number), full)
+        raise OSError(number, os.strerror(number), place.full)
 
 
-def make_directory(full: str, mode: int) -> None:
+def make_directory(place: Place, mode: int) -> None:
     """mkdir(2) with exactly these permissions."""
-    os.mkdir(full, mode)
-    os.chmod(full, stat.S_IMODE(mode))
+    os.mkdir(place.name, mode, dir_fd=place.directory)
+    change_mode(place, stat.S_IMODE(mode))
 
 
 def set_attributes(
-    target: str | int,
+    target: Place | int,
     mode: int | None,
     uid: int | None,
     gid: int | None,
@@ -329,8 +362,12 @@ def set_attributes(
     mtime_ns: int | None,
     size: int | None,
 ) -> None:
-    """Change what is given of a path, not following a symlink, or of an open descriptor."""
-    follow = not isinstance(target, str)
+    """Change what is given of a place, not following a symlink, or of an open descriptor."""
+    what: str | int
+    if isinstance(target, Place):
+        what, where = target.name, {"dir_fd": target.directory, "follow_symlinks": False}
+    else:
+        what, where = target, {}
     if size is not None:
         if isinstance(target, int):
             os.ftruncate(target, size)
@@ -342,66 +379,91 @@ def set_attributes(
                 os.close(fd)
     if uid is not None or gid is not None:
         # Before the mode: chown(2) clears the set-user-id bit.
-        os.chown(target, -1 if uid is None else uid, -1 if gid is None else gid, follow_symlinks=follow)
+        os.chown(what, -1 if uid is None else uid, -1 if gid is None else gid, **where)  # type: ignore[arg-type]
     if mode is not None:
         if isinstance(target, int):
             os.fchmod(target, stat.S_IMODE(mode))
         else:
             change_mode(target, stat.S_IMODE(mode))
     if atime_ns is not None or mtime_ns is not None:
-        now = os.stat(target, follow_symlinks=follow)
+        now = os.stat(what, **where)  # type: ignore[arg-type]
         times = (now.st_atime_ns if atime_ns is None else atime_ns, now.st_mtime_ns if mtime_ns is None else mtime_ns)
-        os.utime(target, ns=times, follow_symlinks=follow)
+        os.utime(what, ns=times, **where)  # type: ignore[arg-type]
 
 
-def change_mode(full: str, mode: int) -> None:
+def change_mode(place: Place, mode: int) -> None:
     """chmod(2) of anything but a symlink: Linux has no call that does not follow one, so the file is pinned first."""
-    fd = os.open(full, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(place.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.directory)
     try:
         if stat.S_ISLNK(os.fstat(fd).st_mode):
-            raise OSError(errno.EOPNOTSUPP, "a symlink has no permissions of its own", full)
+            raise OSError(errno.EOPNOTSUPP, "a symlink has no permissions of its own", place.full)
         os.chmod(f"/proc/self/fd/{fd}", mode)
     finally:
         os.close(fd)
 
 
-def replace_by_copy(source: str, target: str, exclusive: bool, progress: Callable[[int], None] | None) -> None:
+def replace_from(target: Place, source: str, exclusive: bool, progress: Callable[[int], None] | None) -> None:
+    """Make a copy of any file of this machine the file `target`."""
+    replace_by_copy(outside(source), target, exclusive, progress)
+
+
+def copy_out(source: Place, target: str, progress: Callable[[int], None] | None) -> None:
+    """Make a copy of `source` any file of this machine."""
+    replace_by_copy(source, outside(target), False, progress)
+
+
+def copy_beneath(root: str, old: str, new: str) -> None:
+    """Make a copy of the file `old` the file `new`."""
+    with parent_of(root, old) as source:
+        os.close(open_regular(source, os.O_RDONLY, None))  # what is wrong with the source is said first
+        with parent_of(root, new) as target:
+            replace_by_copy(source, target, False, None)
+
+
+def replace_by_copy(source: Place, target: Place, exclusive: bool, progress: Callable[[int], None] | None) -> None:
     """Make a copy of `source` the file `target` in one step, on disk before it has the name."""
     reading = open_regular(source, os.O_RDONLY, None)
-    temporary = os.path.join(os.path.dirname(target), f".aiovfs-{os.urandom(8).hex()}")
+    temporary = target.beside(f".aiovfs-{os.urandom(8).hex()}")
     try:
         try:
-            known = os.lstat(target)
+            known = os.lstat(target.name, dir_fd=target.directory)
         except FileNotFoundError:
             mode = stat.S_IMODE(os.fstat(reading).st_mode)
         else:
             if exclusive:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target.full)
             if os.path.samestat(known, os.fstat(reading)):
                 return
             if stat.S_ISDIR(known.st_mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target.full)
             mode = stat.S_IMODE(known.st_mode)
         writing = open_regular(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             copy_content(reading, writing, progress)
             os.fsync(writing)
         except BaseException:
-            os.unlink(temporary)
+            remove(temporary)
             raise
         finally:
             os.close(writing)
     finally:
         os.close(reading)
+    here, there = temporary.directory, target.directory  # the same
     try:
         if exclusive:
-            os.link(temporary, target)  # unlike rename(2), refuses when the name is taken
-            os.unlink(temporary)
+            # Unlike rename(2), link(2) refuses when the name is taken.
+            os.link(temporary.name, target.name, src_dir_fd=here, dst_dir_fd=there)
+            remove(temporary)
         else:
-            os.replace(temporary, target)
+            os.replace(temporary.name, target.name, src_dir_fd=here, dst_dir_fd=there)
     except BaseException:
-        os.unlink(temporary)
+        remove(temporary)
         raise
+
+
+def remove(place: Place) -> None:
+    """unlink(2)."""
+    os.unlink(place.name, dir_fd=place.directory)
 
 
 def copy_content(reading: int, writing: int, progress: Callable[[int], None] | None) -> None:
