@@ -87,8 +87,8 @@ class Soak:
                 for _ in range(self.random.randrange(4)):
                     await anyio.lowlevel.checkpoint()
                 group.cancel_scope.cancel()
-        while current().in_flight:
-            await anyio.sleep(0.001)  # noqa: ASYNC110 — nothing tells of what nobody waits for
+        while current().in_flight:  # noqa: ASYNC110 — nothing tells of what nobody waits for any more
+            await anyio.sleep(0.001)
 
 
 def resident() -> int:

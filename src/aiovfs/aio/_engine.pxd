@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from aiovfs.aio._operation cimport Host, Operation, Row
+from aiovfs.aio._operation cimport Host, Operation, Row, statx_result
 
 
 cdef struct Descriptor:
@@ -66,8 +66,12 @@ cdef class NativeEngine(Host):
     cdef int try_now(self, Operation operation) except -1
     cdef int try_inline(self, Operation operation) except -1
     cdef int try_stat(self, Operation operation) except -1
+    cdef int try_open(self, Operation operation) except -1
+    cdef int open_local(self, int directory, const char *path, uint64_t flags, statx_result *got) except -200
     cdef bint try_file(self, Operation operation) except -1
     cdef bytes cached_file(self, object path, object limit)
     cdef bint is_local(self, uint64_t device) except -1
     cdef bint may_try(self, Operation operation) noexcept
     cdef int look_at(self, int fd) except -1
+    cdef bint is_served(self, int fd) except -1
+    cdef bint asks_server(self, int fd) except -1

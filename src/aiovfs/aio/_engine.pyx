@@ -31,7 +31,7 @@ A derived engine brings `submit`, `flush_queue`, `has_queued`, `reap_some`, `can
 
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
-from libc.errno cimport EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, errno
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
@@ -59,7 +59,9 @@ cdef extern from "aiovfs/aio/_cached.h" nogil:
     uint64_t cached_device(const statx_result *result)
     int cached_mounts_changed(int fd)
     int S_ISREG(int mode)
+    int S_ISDIR(int mode)
     uint64_t O_PATH, O_NOFOLLOW, O_RDONLY
+    int O_CREAT, O_TRUNC, O_TMPFILE, O_DIRECTORY
 
 cdef extern from *:
     """
@@ -111,6 +113,7 @@ cdef enum:
     RWF_NOWAIT = 8
     FSYNC_DATASYNC = 1
 
+    OP_OPENAT = 18
     OP_STATX = 21
     AT_FDCWD = -100
     AT_SYMLINK_NOFOLLOW = 0x100
@@ -118,6 +121,8 @@ cdef enum:
 cdef enum:
     IS_DIRECT = 1
     IS_MEMORY = 2
+    IS_SERVED = 4
+    IS_NOT_SERVED = 8
 
 cdef enum:
     MOST_A_TICK = 256
@@ -129,6 +134,8 @@ cdef enum:
     MOST_DESCRIPTORS = 65536
     TICKS_REFUSED = 1024
     SMALL_FILE = 262144
+
+cdef uint32_t CHANGES = O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY)
 
 pthread_atfork(NULL, NULL, aiovfs_forked)
 
@@ -311,11 +318,15 @@ cdef class NativeEngine(Host):
             return False
         if opcode == OP_READ or opcode == OP_READV or opcode == OP_WRITE or opcode == OP_WRITEV:
             return operation.size < LARGE and <int64_t>operation.request.off >= 0
+        if opcode == OP_OPENAT:
+            return not self.lacks_cached and not operation.request.op_flags & CHANGES
         return opcode == OP_STATX and not self.lacks_cached
 
     cdef int try_now(self, Operation operation) except -1:
         if operation.request.opcode == OP_STATX:
             return self.try_stat(operation)
+        if operation.request.opcode == OP_OPENAT:
+            return self.try_open(operation)
         return self.try_inline(operation)
 
     cdef int try_stat(self, Operation operation) except -1:
@@ -344,6 +355,43 @@ cdef class NativeEngine(Host):
         self.hits += 1
         self.ended(operation, 0)
         return 1
+
+    cdef int try_open(self, Operation operation) except -1:
+        """1 when the path was in memory, and of a file system that asks nobody.
+
+        A ring tries an open in place too, as long as the *lookup* need not wait; the file system's own open may still
+        ask its server, while this thread is in the kernel. So what is not opened here is opened by another thread.
+        """
+        cdef ring_sqe *request = &operation.request
+        cdef statx_result got
+        cdef int fd
+        self.budget -= 1
+        fd = self.open_local(request.fd, <const char *><uintptr_t>request.addr, request.op_flags, &got)
+        if fd < 0:
+            self.misses += 1
+            return 0
+        self.hits += 1
+        self.ended(operation, fd)
+        return 1
+
+    cdef int open_local(self, int directory, const char *path, uint64_t flags, statx_result *got) except -200:
+        """A descriptor of a regular file or directory that can be opened without asking anybody; negative if it cannot.
+
+        What is opened by another name in between is no matter: it is as local, unless somebody mounts there just now.
+        """
+        cdef int result
+        cdef int fd = cached_open(directory, path, O_PATH | (flags & O_NOFOLLOW))
+        if fd < 0:
+            if fd == -ENOSYS or fd == -EINVAL or fd == -EPERM:
+                self.lacks_cached = True
+            return fd
+        result = cached_fstat(fd, got)
+        close_fd(fd)
+        if result < 0:
+            return result
+        if not (S_ISREG(got.stx_mode) or S_ISDIR(got.stx_mode)) or not self.is_local(cached_device(got)):
+            return -EAGAIN
+        return cached_open(directory, path, flags)
 
     cdef bint try_file(self, Operation operation) except -1:
         """1 when it was a small file whose content is in memory; 0 when it was not, or not certain to be."""
@@ -374,22 +422,17 @@ cdef class NativeEngine(Host):
         name = <bytes>encoded
         Py_XDECREF(encoded)
         self.budget -= 1
-        fd = cached_open(AT_FDCWD, name, O_PATH)
+        fd = self.open_local(AT_FDCWD, name, O_RDONLY, &got)
         if fd < 0:
-            self.lacks_cached = fd == -ENOSYS or fd == -EINVAL or fd == -EPERM
             return None
-        count = cached_fstat(fd, &got)
-        close_fd(fd)
-        # What opens without waiting, and gives no more than it says: a regular file, where nobody else is asked.
-        if count < 0 or not S_ISREG(got.stx_mode) or not self.is_local(cached_device(&got)):
+        if not S_ISREG(got.stx_mode):
+            close_fd(fd)
             return None
         most = <int64_t>got.stx_size + 1
         if limit is not None and limit < most:
             most = limit
         if most > SMALL_FILE:
-            return None
-        fd = cached_open(AT_FDCWD, name, O_RDONLY)
-        if fd < 0:
+            close_fd(fd)
             return None
         self.budget -= <int>(most / BYTES_A_HIT)
         try:
@@ -541,6 +584,26 @@ cdef class NativeEngine(Host):
             else:
                 known.flags = IS_MEMORY if fcntl(fd, F_GET_SEALS) >= 0 else 0
         return known.flags
+
+    cdef bint is_served(self, int fd) except -1:
+        """Could a call on this descriptor, also one that may not wait, ask a server, that is in this very thread?
+
+        A ring asks a file for readiness (poll) before it reads in place, and FUSE passes that on and waits. So rings
+        leave files that are not known to be local to other threads. Found out once a tick.
+        """
+        cdef int flags = self.look_at(fd)
+        if fd < 0 or fd >= MOST_DESCRIPTORS:
+            return self.asks_server(fd)
+        if not flags & (IS_SERVED | IS_NOT_SERVED):
+            flags |= IS_SERVED if self.asks_server(fd) else IS_NOT_SERVED
+            self.descriptors[fd].flags = flags
+        return (flags & IS_SERVED) != 0
+
+    cdef bint asks_server(self, int fd) except -1:
+        cdef statx_result got
+        if cached_fstat(fd, &got) < 0:
+            return False  # no such descriptor: whoever uses it reports that
+        return (S_ISREG(got.stx_mode) or S_ISDIR(got.stx_mode)) and not self.is_local(cached_device(&got))
 
     # Jobs for threads: what no kernel interface does.
 

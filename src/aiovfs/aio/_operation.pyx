@@ -522,6 +522,8 @@ cdef class Operation:
         if not self.host.request_cancel(self):
             return False
         if self.state == PENDING:
+            if not self.row.detaches:
+                self.release()  # it was taken back before anybody began with it
             self.settle(CANCELLED)
         return True
 

@@ -78,6 +78,8 @@ cdef extern from "<errno.h>" nogil:
     int EAGAIN, EBUSY, ECANCELED, EINTR, ETIME
 
 cdef enum:
+    OP_FSYNC = 3
+    OP_OPENAT = 18
     SQ_ENTRIES = 128
     CQ_ENTRIES = 4096
     BATCH = 16
@@ -197,6 +199,8 @@ cdef class UringEngine(NativeEngine):
             self.is_heavy = True
             if length >= LARGE and self.pending > 0:
                 sqe.flags |= RING_SQE_ASYNC
+        if sqe.opcode == OP_OPENAT or (operation.row.is_whole and sqe.opcode != OP_FSYNC and self.is_served(sqe.fd)):
+            sqe.flags |= RING_SQE_ASYNC  # what may ask a server asks from another thread
         Py_INCREF(operation)
         self.pending += 1
         self.submitted += 1
