@@ -177,7 +177,8 @@ async def test_a_cancelled_caller_waits_until_its_buffer_is_let_go(engine: str, 
         await task
     assert operation.done()
     buffer.extend(b"may be resized: nobody holds it")
-    assert current().in_flight == 0
+    while current().in_flight:  # one that was taken back is dropped by whoever finds it in a queue
+        await asyncio.sleep(0.001)
 
 
 async def _wait_for(operation: Awaitable[Any]) -> Any:

@@ -36,7 +36,6 @@ cdef class NativeEngine(Host):
     cdef int descriptors_size
     cdef object tick_callback
     cdef object emptied
-    cdef int mounts_fd
     cdef uint32_t mounts_tick
     cdef object local
     cdef bint lacks_cached

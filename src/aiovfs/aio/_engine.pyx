@@ -153,13 +153,10 @@ cdef class NativeEngine(Host):
         self.tries_in_place = True
         self.budget = BUDGET
         self.jobs = set()
-        self.mounts_fd = -1
         memset(self.supports, 0, sizeof(self.supports))
 
     def __dealloc__(self):
         free(self.descriptors)
-        if self.mounts_fd >= 0:
-            close_fd(self.mounts_fd)
 
     # What a derived engine brings.
 
@@ -456,12 +453,10 @@ cdef class NativeEngine(Host):
         """Is it the device of a file system that asks nobody but a disk? The table of mounts is looked at once a tick."""
         if self.mounts_tick != self.tick_number or self.local is None:
             self.mounts_tick = self.tick_number
-            if self.mounts_fd < 0:
-                self.mounts_fd = os.open(MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
-            if self.local is None or cached_mounts_changed(self.mounts_fd):
-                # Asked again afterwards, so that a change while it is read is seen the next time.
+            local = current_devices()
+            if local is not self.local:
+                self.local = local
                 self.last_local = 0
-                self.local = local_devices()
         if device == self.last_local and device:
             return True
         if device in self.local:
@@ -771,6 +766,32 @@ cdef class NativeEngine(Host):
         if operation.is_queued:
             return True  # nobody has begun with it; whoever has it in a queue drops it
         return self.cancel_submitted(operation)
+
+
+# The table of mounts, one for the process: the kernel tells each open description of it once that it has changed.
+cdef int mounts_fd = -1
+cdef int mounts_forks = 0
+cdef object mounts_local = None
+
+
+cdef object current_devices():
+    """The devices of local file systems, as of now."""
+    global mounts_fd, mounts_forks, mounts_local
+    if mounts_fd < 0 or mounts_forks != aiovfs_forks:
+        if mounts_fd >= 0:
+            close_fd(mounts_fd)  # the parent's
+        mounts_forks = aiovfs_forks
+        mounts_local = None
+        mounts_fd = -1
+    try:
+        if mounts_fd < 0:
+            mounts_fd = os.open(MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
+        if mounts_local is None or cached_mounts_changed(mounts_fd):
+            # A change while it is read is told the next time.
+            mounts_local = local_devices()
+    except OSError:
+        return frozenset()  # no /proc: nothing is known to be local
+    return mounts_local
 
 
 class Job:
