@@ -247,3 +247,31 @@ def test_a_token_takes_nothing_more_once_its_handler_has_ended() -> None:
     assert [entry.name for entry in requests.listing_of(token)] == [b"x"]
     assert not pyfuse3.readdir_reply(token, b"y", attributes(), 2)
     assert [entry.name for entry in requests.listing_of(token)] == [b"x"]
+
+
+def test_large_payloads_stay_with_who_keeps_them() -> None:
+    """The memory of one is used again, but only when nobody holds it, or a part of it, any more."""
+    kept: list[Any] = []
+    identities: list[int] = []
+
+    def write(fh: int, offset: int, data: bytes) -> int:
+        assert type(data) is bytes
+        identities.append(id(data))
+        hash(data)
+        if offset == 1:
+            kept.append(data)
+        elif offset == 2:
+            kept.append(memoryview(data))
+        return len(data)
+
+    def sent(offset: int, letter: bytes) -> None:
+        data = letter * (1 << 17)
+        request = m.Write(nodeid=7, size=len(data), offset=offset, data=memoryview(data))
+        assert replied(request, write, uses_native=True)[1] == []
+
+    for offset, letter in ((0, b"a"), (0, b"b"), (1, b"c"), (2, b"d"), (0, b"e"), (0, b"f")):
+        sent(offset, letter)
+    assert bytes(kept[0]) == b"c" * (1 << 17)
+    assert hash(kept[0]) == hash(b"c" * (1 << 17))
+    assert bytes(kept[1]) == b"d" * (1 << 17)
+    assert identities[4] not in identities[2:4]

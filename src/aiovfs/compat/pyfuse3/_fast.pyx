@@ -16,7 +16,8 @@ import os
 import pickle
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
@@ -57,8 +58,28 @@ cdef extern from *:
         return value;
     #endif
     }
+
+    /* Only ours: nobody else can see that these bytes change. Never so where refcounts are split between threads. */
+    static inline int aiovfs_is_ours_alone(PyObject *value)
+    {
+    #ifdef Py_GIL_DISABLED
+        return 0;
+    #else
+        return Py_REFCNT(value) == 1;
+    #endif
+    }
+
+    static inline void aiovfs_forget_hash(PyObject *value)
+    {
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+        ((PyBytesObject *)value)->ob_shash = -1;
+    #pragma GCC diagnostic pop
+    }
     """
     object take_exception "aiovfs_take_exception"()
+    bint is_ours_alone "aiovfs_is_ours_alone"(PyObject *value) noexcept
+    void forget_hash "aiovfs_forget_hash"(PyObject *value) noexcept
 
 
 cdef struct Attr:
@@ -116,6 +137,7 @@ cdef enum:
     NAME_MAX = 1024
     LARGEST_LISTING = 1 << 20
     SPARE_LISTING = 64 << 10
+    SPARE_PAYLOAD = 64 << 10
 
 cdef int64_t NANOSECONDS = 1000000000
 cdef double LONGEST_TIMEOUT = 4294967295.0
@@ -617,6 +639,33 @@ def readdir_reply(token, name, attr, next_id):
     return True
 
 
+# Payloads of WRITE
+
+cdef bytes spare_payload = None
+
+
+cdef bytes payload_of(object data):
+    # Bytes of the handler's own. New memory for a large payload costs more than the copy: its pages are zeroed, one
+    # fault for each. So the last one is used again once its handler let go of it.
+    global spare_payload
+    cdef Py_buffer view
+    cdef bytes payload
+    if len(data) < SPARE_PAYLOAD:
+        return bytes(data)
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        payload = spare_payload
+        spare_payload = None
+        if payload is None or PyBytes_GET_SIZE(payload) != view.len or not is_ours_alone(<PyObject *>payload):
+            payload = PyBytes_FromStringAndSize(NULL, view.len)
+        memcpy(PyBytes_AS_STRING(payload), view.buf, view.len)
+        forget_hash(<PyObject *>payload)
+        spare_payload = payload
+        return payload
+    finally:
+        PyBuffer_Release(&view)
+
+
 # Replies
 
 
@@ -916,7 +965,7 @@ cdef class Handlers:
 
     def write(self, request):
         try:
-            work = self.fs.write(request.fh, request.offset, bytes(request.data))
+            work = self.fs.write(request.fh, request.offset, payload_of(request.data))
         except BaseException as exc:
             return self.failed(COUNT, "write", exc)
         return self.step(COUNT, "write", work)
