@@ -79,6 +79,24 @@ def test_a_file_beside_the_package_chooses_when_the_environment_does_not(
     assert selection.choose(available, tmp_path) == "python"
 
 
+FORBIDDEN = """
+from aiovfs.testing.forbidden import IO_URING, forbid
+forbid(IO_URING, 1)
+from aiovfs.compat import caio
+assert caio.linux_uring is None and caio.linux_uring_asyncio is None
+assert caio.preferred is caio.linux_aio
+"""
+
+
+def test_where_io_uring_is_forbidden_kernel_aio_and_threads_remain(tmp_path: Path) -> None:
+    if caio.linux_aio is None:
+        pytest.skip("kernel AIO cannot be used here")
+    program = PROGRAM.read_text().replace("from caio import", "from aiovfs.compat.caio import")
+    done = run(FORBIDDEN + program, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["b'Hello world'", "b'Hello from async world'"]
+
+
 def test_without_the_parts_in_c_python_remains(tmp_path: Path) -> None:
     script = """
 import sys

@@ -2,7 +2,7 @@
 """caio's low-level contexts and operations, in C: a ring, kernel AIO, and a pool of threads.
 
 A context takes operations and gives their completions back, to whoever calls it and from whatever thread; there is no loop
-in here. The three differ in what they give the requests to (`ring.h`, `kernel_aio.h`, `pool.h` of `aio.engines`) and in
+in here. The three differ in what they give the requests to (`ring.h`; `kernel_aio.h` and `pool.h` of `aio.engines`) and in
 who calls the callbacks: the caller of `process_events` or `flush`, or for threads the context's own courier thread.
 
 Rules for people who edit this
@@ -71,7 +71,7 @@ cdef extern from "aiovfs/aio/engines/request.h" nogil:
         int32_t result
     int REQUEST_READ, REQUEST_WRITE, REQUEST_FSYNC, REQUEST_ASYNC_CANCEL, REQUEST_DATASYNC
 
-cdef extern from "aiovfs/aio/engines/ring.h" nogil:
+cdef extern from "aiovfs/compat/caio/ring.h" nogil:
     ctypedef struct ring:
         int fd
         int eventfd

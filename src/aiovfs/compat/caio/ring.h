@@ -1,4 +1,7 @@
-/* One io_uring by raw system calls: made, filled, entered, emptied. No liburing.
+/* The ring of a low-level context: made, filled, entered, emptied by raw system calls.
+ *
+ * Not the ring of the disk engine (aio/_ring.h), which belongs to one thread and never has more in flight than fits. This
+ * one may be used from any thread, has an eventfd, takes whatever it is given, and may have a polling kernel thread.
  *
  * - Flags are probed downwards: what a kernel does not know it refuses with EINVAL, and the next weaker set is tried.
  * - All mappings are MADV_DONTFORK and the descriptor is close-on-exec: a forked child has no ring to write into. A child
@@ -6,14 +9,14 @@
  * - `ring_push` writes an entry and does not call the kernel; `ring_enter` does. The two may be called by different
  *   threads only under a lock of the caller (the GIL); `ring_enter` itself waits without it.
  * - The completion queue is twice the submission queue. When more are in flight than fit, the kernel keeps the rest
- *   (IORING_FEAT_NODROP) and `ring_enter` with `RING_GETEVENTS` fetches them: `ring_has_overflow`.
+ *   (IORING_FEAT_NODROP) and `ring_enter` with `RING_GETEVENTS` fetches them: `ring_needs_enter`.
  *
  * Source: io_uring_setup(2), io_uring_enter(2), io_uring_register(2); linux/io_uring.h.
  */
-#ifndef AIOVFS_RING_H
-#define AIOVFS_RING_H
+#ifndef AIOVFS_CAIO_RING_H
+#define AIOVFS_CAIO_RING_H
 
-#include "request.h"
+#include "aiovfs/aio/engines/request.h"
 
 #include <signal.h>
 #include <stdatomic.h>
