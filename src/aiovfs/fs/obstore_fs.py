@@ -20,6 +20,7 @@ import errno
 import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -233,29 +234,30 @@ class ObstoreFileSystem(AsyncFileSystem):
         """A whole tree by one flat listing, page by page."""
         path = self._strip_protocol(path)
         if maxdepth is not None or on_error != "raise" or not path:
-            async for info in super()._iter_find(
-                path, maxdepth=maxdepth, withdirs=withdirs, on_error=on_error, **kwargs
-            ):
-                yield info
+            infos = super()._iter_find(path, maxdepth=maxdepth, withdirs=withdirs, on_error=on_error, **kwargs)
+            async with aclosing(infos):
+                async for info in infos:
+                    yield info
             return
         prefix = kwargs.get("prefix") or ""
         found = False
         seen: set[str] = set()
-        async for info in self._objects_below(path):
-            name = info["name"]
-            if withdirs:
-                for directory in _directories_between(path, name, seen):
-                    yield {"name": directory, "type": "directory", "size": None}
-            found = True
-            if not prefix or name.startswith(f"{path}/{prefix}"):
-                yield info
+        async with aclosing(self._objects_below(path)) as objects:
+            async for info in objects:
+                name = info["name"]
+                if withdirs:
+                    for directory in _directories_between(path, name, seen):
+                        yield {"name": directory, "type": "directory", "size": None}
+                found = True
+                if not prefix or name.startswith(f"{path}/{prefix}"):
+                    yield info
         if not found:
             try:
                 yield _facts(path, await self._head(path))
             except FileNotFoundError:
                 return
 
-    async def _objects_below(self, path: str) -> AsyncIterator[dict[str, Any]]:
+    async def _objects_below(self, path: str) -> AsyncGenerator[dict[str, Any], None]:
         """All objects below a prefix, in the order of their keys. After a page that failed, on behind the last one."""
         bucket = path.partition("/")[0]
         store, key = self._locate(path)

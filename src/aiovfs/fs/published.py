@@ -1,6 +1,7 @@
-"""Our file systems under URL schemes that fsspec's users can write: `aiomemory://`, `aiofile://`, `aiohttp(s)://`.
+"""Our file systems under URL schemes that fsspec's users can write: `aiomemory://`, `aiofile://` and others.
 
-The package's entry points (group `fsspec.specs`) name the classes of this module and of `published_http`, so that
+The package's entry points (group `fsspec.specs`) name the classes of this module, and of `published_http` and
+`published_objects` for those that need more than is always installed, so that
 `pandas.read_parquet("aiofile:///data/x.parquet")` finds them, also in the workers of Dask and Ray. fsspec loads such
 entry points over its own names; a package that took "file" or "s3" there would change programs that never asked for
 it. So each class here has a name that nobody else has, and is otherwise the one that it derives from.
