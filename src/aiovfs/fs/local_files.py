@@ -109,6 +109,11 @@ class Replacement:
         with suppress(FileNotFoundError):
             os.unlink(self._name)
 
+    def __del__(self) -> None:
+        # Opened in a thread for a task that was cancelled meanwhile: nobody has it.
+        if getattr(self, "_is_pending", False):
+            self.discard()
+
 
 def has_to_be_written_in_place(path: str) -> bool:
     """True for what a rename would break: devices and pipes, several hard links, directories closed to us."""
