@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "build" / "sanitized"
+REPORT = PLACE / "report"
 FLAGS = (
     "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=alignment"
     " -fno-omit-frame-pointer -O1 -g"
@@ -65,12 +66,18 @@ def run(command: tuple[str, ...]) -> int:
         "PYTHONPATH": str(PLACE / "src"),
         "PYTHONMALLOC": "malloc",
         "LD_PRELOAD": f"{library('libasan.so')} {library('libubsan.so')}",
-        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:allocator_may_return_null=1",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
+        # Into files: pytest takes what is written to stderr, and a process that ends so never shows it.
+        "ASAN_OPTIONS": f"detect_leaks=0:abort_on_error=1:allocator_may_return_null=1:log_path={REPORT}",
+        "UBSAN_OPTIONS": f"print_stacktrace=1:log_path={REPORT}",
     }
+    for path in PLACE.glob("report*"):
+        path.unlink()
     words = [sys.executable if word == "python" else word for word in command]
     print("==", *command, flush=True)
-    return subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode
+    status = subprocess.run(words, cwd=ROOT, env=environment, check=False).returncode
+    for path in PLACE.glob("report*"):
+        print(path.read_text(errors="replace"))
+    return status
 
 
 def main() -> None:
