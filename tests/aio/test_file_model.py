@@ -89,8 +89,11 @@ def builtin_call(file: Any, call: tuple[Any, ...], places: list[int]) -> Any:
 
 
 def is_moot(call: tuple[Any, ...], mode: str) -> bool:
-    """Whether nothing may be read from a file that is only written: io says no, or nothing, by its class."""
-    return call in (("readline", 0), ("readinto", 0)) and "r" not in mode and "+" not in mode
+    """Whether nothing may be read from a file that is only written: io says no in several ways, or nothing, by its class.
+
+    (`read(None)` is a TypeError there since Python 3.12.)
+    """
+    return call in (("readline", 0), ("readinto", 0), ("read", None)) and "r" not in mode and "+" not in mode
 
 
 async def our_call(file: Any, call: tuple[Any, ...], places: list[int]) -> Any:

@@ -681,7 +681,7 @@ async def write_text(
     wrapper = io.TextIOWrapper(buffer, io.text_encoding(encoding), errors, newline)
     wrapper.write(text)
     wrapper.flush()
-    await write_bytes(path, buffer.getbuffer(), atomic=atomic, sync=sync)
+    await write_bytes(path, buffer.getvalue(), atomic=atomic, sync=sync)
     return len(text)
 
 

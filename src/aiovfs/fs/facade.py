@@ -177,11 +177,9 @@ def _described(method: Any, name: str, documented_by: Any) -> Callable[..., Any]
     default = getattr(AbstractFileSystem, public, None)
     method.__name__ = public
     method.__qualname__ = getattr(documented_by, "__qualname__", f"AsyncFileSystem.{name}")  # as fsspec's are
-    method.__doc__ = (
-        inspect.getdoc(documented_by)
-        or inspect.getdoc(default)
-        or f"Blocking form of `{name}`; `timeout` is in seconds."
-    )
+    # (None has a documentation of its own since Python 3.13.)
+    documentations = (inspect.getdoc(method) for method in (documented_by, default) if method is not None)
+    method.__doc__ = next(filter(None, documentations), f"Blocking form of `{name}`; `timeout` is in seconds.")
     if documented_by is not None:
         method.__wrapped__ = documented_by  # editors and help() show its arguments
     method.blocks_on = name

@@ -225,6 +225,9 @@ class LocalReader(io.BufferedReader):
     def __reduce__(self) -> Any:
         return _reopen, (self.fs, self.path, self.tell())
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__reduce__()  # io's own class refuses by this name since Python 3.12
+
 
 def _reopen(fs: LocalFileSystem, path: str, position: int) -> LocalReader:
     file = LocalReader(fs, path)

@@ -296,6 +296,9 @@ class MemoryReader(io.BufferedReader):
     def __reduce__(self) -> Any:
         return _reopen, (self.fs, self.path, self.tell())
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__reduce__()  # io's own class refuses by this name since Python 3.12
+
 
 def _reopen(fs: MemoryFileSystem, path: str, position: int) -> MemoryReader:
     file: MemoryReader = fs._open(path)
