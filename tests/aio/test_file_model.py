@@ -89,7 +89,7 @@ def builtin_call(file: Any, call: tuple[Any, ...], places: list[int]) -> Any:
 
 
 def is_moot(call: tuple[Any, ...], mode: str) -> bool:
-    """Whether nothing may be read from a file that is only written: io says no in several ways, or nothing, by its class.
+    """Whether nothing may be read from a file that is only written: io says no, each class its own way.
 
     (`read(None)` is a TypeError there since Python 3.12.)
     """

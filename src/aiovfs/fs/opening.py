@@ -6,6 +6,7 @@ can: `_open_source` (reads that are pinned to a version) and `_open_writer` (upl
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -165,11 +166,16 @@ class CompressedFile(ClosingBoth):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None or not discard(self._below):
-            super().__exit__(kind, value, traceback)
+        if kind is not None:
+            discard(self._below)
+        super().__exit__(kind, value, traceback)
 
     def close(self) -> None:
-        self._has_ended = self._has_ended or self._below.closed  # discarded: the codec's last words are not wanted
+        if self._below.closed and not self._has_ended:
+            # Discarded: the codec's last words are not wanted, and must not come when it is collected.
+            self._has_ended = True
+            with contextlib.suppress(ValueError, OSError):
+                self._codec.close()
         super().close()
 
 
@@ -184,8 +190,11 @@ class TextFile(io.TextIOWrapper):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None or not discard(self._lowest):
-            super().__exit__(kind, value, traceback)
+        if kind is not None and discard(self._lowest):
+            with contextlib.suppress(ValueError, OSError):
+                self.buffer.close()
+            return
+        super().__exit__(kind, value, traceback)
 
 
 def discard(file: Any) -> bool:
