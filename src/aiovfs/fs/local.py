@@ -217,6 +217,8 @@ class LocalFileSystem(AsyncFileSystem):
         name = self._strip_protocol(path)
         if self.auto_mkdir and "r" not in mode:
             os.makedirs(os.path.dirname(name), exist_ok=True)
+        if mode == "rb" and kwargs.get("cache_type") == "none":
+            return super()._open(name, mode, block_size=block_size, **kwargs)  # for fsspec's block cache
         if mode == "rb":
             return LocalReader(self, name)
         if (autocommit and not kwargs.get("atomic")) or "+" in mode:

@@ -217,6 +217,8 @@ class MemoryFileSystem(AsyncFileSystem):
         cache_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
+        if mode == "rb" and kwargs.get("cache_type") == "none":
+            return super()._open(path, mode, block_size=block_size, **kwargs)  # for fsspec's block cache
         name = self._relative(path)
         with self.tree.lock:
             if mode == "rb":

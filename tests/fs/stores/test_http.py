@@ -392,3 +392,55 @@ def test_a_file_is_opened_for_fsspecs_users_and_reads_little(proxy: Proxy) -> No
         assert file.read(100) == CONTENT[500_000:500_100]
         assert file.size == len(CONTENT)
     assert proxy.received < 70_000, "more than one block and the heads of two answers"
+
+
+# Open files
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[HTTPFileSystem]:
+    fs = HTTPFileSystem(asynchronous=True, skip_instance_cache=True)
+    yield fs
+    await fs._close()
+
+
+HABITS = ["", "_/whole/", "_/anonymous/", "_/undated/"]
+
+
+@pytest.mark.parametrize("habit", HABITS)
+async def test_files_are_opened_on_servers_of_every_habit(nginx: Nginx, web: HTTPFileSystem, habit: str) -> None:
+    async with await web.open_async(f"{nginx.url}{habit}tree/data.bin") as file:
+        assert file.size == len(CONTENT)
+        assert await file.pread(1000, offset=400_000) == CONTENT[400_000:401_000]
+        assert await file.pread(1000, offset=100) == CONTENT[100:1100]
+        assert await file.read() == CONTENT
+        assert await file.read(1) == b""
+    with pytest.raises(OSError, match="read-only"):
+        await web.open_async(f"{nginx.url}tree/data.bin", "wb")
+    with pytest.raises(FileNotFoundError):
+        await web.open_async(f"{nginx.url}{habit}tree/nothing")
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_the_synchronous_file_too(nginx: Nginx, habit: str) -> None:
+    fs = HTTPFileSystem(skip_instance_cache=True)
+    with fs.open(f"{nginx.url}{habit}tree/data.bin") as file:
+        file.seek(-1000, 2)
+        assert file.read() == CONTENT[-1000:]
+        file.seek(0)
+        assert file.read(1000) == CONTENT[:1000]
+
+
+async def test_a_body_that_breaks_off_is_read_again_and_a_change_is_stale(
+    proxy: Proxy, nginx: Nginx, web: HTTPFileSystem
+) -> None:
+    path = nginx.files / "tree" / "changing.bin"
+    path.write_bytes(CONTENT)
+    async with await web.open_async(f"{proxy.url}/tree/changing.bin") as file:
+        proxy.cut(10_000, times=1)
+        assert await file.pread(100_000, offset=0) == CONTENT[:100_000]
+        proxy.answer(503, times=1)
+        assert await file.pread(10, offset=200_000) == CONTENT[200_000:200_010]
+        path.write_bytes(CONTENT + b"more")
+        with pytest.raises(StaleError):
+            await file.pread(10, offset=400_000)
