@@ -115,6 +115,11 @@ class File:
         return self._mode.raw
 
     @property
+    def is_buffered(self) -> bool:
+        """Unless it was opened with `buffering=0`."""
+        return self._size > 0
+
+    @property
     def closed(self) -> bool:
         """True as soon as closing has begun."""
         return self._descriptor.is_closing
