@@ -16,7 +16,7 @@ TOOL = Path(__file__).parents[2] / "tools/soak.py"
 def test_serving_uses_nothing_up(pure: str, loops: str) -> None:
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("/dev/fuse is not there or may not be opened")
-    command = [sys.executable, str(TOOL), "--requests", "30000", "--cycles", "20", "--loops", loops]
+    command = [sys.executable, str(TOOL), "--requests", "15000", "--cycles", "12", "--loops", loops]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=55, env=os.environ | {"AIOVFS_PURE": pure}
     )

@@ -43,6 +43,7 @@ class Device:
         # FileIO says "nothing there" with None, where os.readv raises: an exception costs more than the system call.
         self._readinto = io.FileIO(fd, "r+b", closefd=False).readinto
         self._spare: list[memoryview] = []
+        self._populated = 0
         _open_devices.add(self)
 
     def take_buffer(self) -> memoryview:
@@ -50,9 +51,14 @@ class Device:
         if self._spare:
             return self._spare.pop()
         size = PAGE + max(self.max_write, PAGE) + PAGE
-        # Populated: when we are killed while the kernel copies a request to a page that is not there yet, its caller
-        # gets EIO. With the page there, the request stays for who adopts the connection.
-        memory = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+        # When we are killed while the kernel copies a request to a page that is not there yet, its caller gets EIO.
+        # With the page there, the request stays for who adopts the connection. It costs half a millisecond, so a crowd
+        # of writes that wait gets its buffers without.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        if self._populated < MAX_SPARE_BUFFERS:
+            self._populated += 1
+            flags |= mmap.MAP_POPULATE
+        memory = mmap.mmap(-1, size, flags=flags)
         return memoryview(memory)[PAGE - PAYLOAD_OFFSET :]
 
     def return_buffer(self, buffer: memoryview) -> None:
