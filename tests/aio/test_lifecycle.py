@@ -6,6 +6,8 @@ import asyncio
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,3 +269,23 @@ async def test_an_engine_costs_no_thread_and_one_descriptor(engine: str, fd: int
     assert descriptors() - before[0] <= 2
     assert len(os.listdir("/proc/self/task")) == before[1]
     assert mine.in_flight == 0
+
+
+def test_a_buffer_is_not_filled_before_it_is_read_into(tmp_path: Path) -> None:
+    """Half a gigabyte for a file of one page must not cost half a gigabyte of memory."""
+    program = """
+import asyncio, os, resource, sys
+from aiovfs.aio.engine import perform
+async def main():
+    fd = os.open(sys.argv[1], os.O_RDONLY)
+    await perform("read", fd, 10, 0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert await perform("read", fd, 1 << 29, 0) == b"x" * 4096
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+asyncio.run(main())
+"""
+    (tmp_path / "page").write_bytes(b"x" * 4096)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "page")], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 64 << 10  # KiB

@@ -10,12 +10,12 @@ An inline hit is not counted at all; it costs one look at `done()`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import anyio
 
-from aiovfs.aio.engine import perform
+from aiovfs.aio.engine import perform, perform_many
 from aiovfs.errors import ClosedError
 
 __all__ = ["Descriptor"]
@@ -53,6 +53,16 @@ class Descriptor:
         if self.is_closing:
             self.check()
         operation = perform(kind, self.fd, *args)
+        if not operation.done():
+            self.hold(operation)
+        return operation
+
+    def start_many(self, kind: str, parameters: Iterable[tuple[Any, ...]]) -> Any:
+        """Begin `kind` on this descriptor once for each of `parameters`; one awaitable for the list of values."""
+        if self.is_closing:
+            self.check()
+        fd = self.fd
+        operation = perform_many(kind, [(fd, *each) for each in parameters])
         if not operation.done():
             self.hold(operation)
         return operation

@@ -15,10 +15,11 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aiovfs.aio.batches import all_of
 from aiovfs.aio.buffers import Buffer, alloc
 from aiovfs.aio.descriptor import Descriptor
 from aiovfs.aio.file import BUFFER_SIZE, File, Source, Sync, Target, view_of
@@ -82,6 +83,11 @@ class DirectFile(File):
         if self._dirty:
             return self._after_flush(self.pread, size, offset)
         return self._get(size, offset)
+
+    async def read_many(self, ranges: Iterable[tuple[int, int]]) -> list[bytes]:
+        if self._dirty:
+            await self.flush()
+        return await all_of([self.pread(size, offset) for offset, size in ranges])
 
     def preadv(self, buffers: Sequence[Target], offset: int) -> Awaitable[int]:
         return self._read_vector([view_of(buffer) for buffer in buffers], offset)

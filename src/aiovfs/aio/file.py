@@ -383,7 +383,8 @@ class File:
         """
         if self._dirty:
             await self.flush()
-        return await all_of([self.pread(size, offset) for offset, size in ranges])
+        pieces: list[bytes] = await self._descriptor.start_many("read", [(size, offset) for offset, size in ranges])
+        return pieces
 
     async def readinto_many(self, requests: Iterable[tuple[Target, int]]) -> list[int]:
         """Fill several buffers, each `(buffer, offset)`, at once; the counts are in the order of the requests."""

@@ -523,30 +523,7 @@ class _Descriptors:
 
 def read_bytes(path: StrPath, limit: int | None = None) -> Awaitable[bytes]:
     """All of a file, or its first `limit` bytes, as one job. `OSError` with the name as open(2) and read(2) do."""
-    return call(_read_whole, path, limit)
-
-
-def _read_whole(path: Any, limit: int | None) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if limit is None:
-            size = os.fstat(fd).st_size + 1
-        elif limit < 0:
-            raise ValueError(f"limit is a number of bytes, not {limit}")
-        else:
-            size = limit
-        parts = []
-        while size > 0 and (data := os.read(fd, min(size, 1 << 30))):
-            parts.append(data)
-            if limit is not None:
-                size -= len(data)
-            elif len(data) == size:
-                size = 1 << 16  # it grew, or does not know its size, as files of /proc
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-    except OSError as exc:
-        raise _with_name(exc, path) from None
-    finally:
-        os.close(fd)
+    return perform("read_file", path, limit)
 
 
 def write_bytes(
