@@ -305,7 +305,7 @@ cdef inline bint take_time(PyObject *value, uint64_t *seconds, uint32_t *nanosec
         PyErr_Clear()
         return 0
     whole = total // NANOSECONDS
-    rest = total - whole * NANOSECONDS
+    rest = total % NANOSECONDS
     seconds[0] = <uint64_t>whole
     nanoseconds[0] = <uint32_t>rest
     return 1

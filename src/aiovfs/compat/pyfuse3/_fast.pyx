@@ -200,7 +200,7 @@ cdef int split_time(object value, uint64_t *seconds, uint32_t *nanoseconds) exce
         return 0
     whole = total // NANOSECONDS
     seconds[0] = <uint64_t>whole
-    nanoseconds[0] = <uint32_t>(total - whole * NANOSECONDS)
+    nanoseconds[0] = <uint32_t>(total % NANOSECONDS)
     return 0
 
 
