@@ -322,6 +322,27 @@ def test_read_buffers_are_not_filled_with_zeros_first(variant: Any, tmp_path: Pa
     os.close(fd)
 
 
+# A program that ended while a thread waited for a pipe never ended.
+
+LEFT = """
+import os
+from aiovfs.compat import caio
+reading, writing = os.pipe()
+contexts = []
+for module in (caio.linux_uring, caio.thread_aio):
+    if module is not None:
+        context = module.Context()
+        context.submit(module.Operation.read(1, reading, 0xFFFFFFFFFFFFFFFF))
+        if hasattr(context, "flush"):
+            context.flush()
+        contexts.append(context)
+"""
+
+
+def test_a_program_ends_although_operations_wait_for_a_pipe(tmp_path: Path) -> None:
+    run(LEFT, tmp_path)
+
+
 # Errors had no errno.
 
 

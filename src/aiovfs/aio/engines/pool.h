@@ -427,6 +427,12 @@ static inline int channel_cancel(job *j)
     return 0;
 }
 
+/* Let what waits for a pipe or the like end with -ECANCELED; everything else is done. */
+static inline void channel_stop_waiting(channel *c)
+{
+    atomic_store(&c->is_closing, 1);
+}
+
 /* Let everything that no worker has taken yet, and everything that waits for a pipe or the like, end with -ECANCELED.
  * The channel is only emptied from then on. */
 static inline void channel_cancel_all(channel *c)
@@ -434,7 +440,7 @@ static inline void channel_cancel_all(channel *c)
     pool *p = c->pool;
     if (channel_is_dead(c))
         return;
-    atomic_store(&c->is_closing, 1);
+    channel_stop_waiting(c);
     for (job *j = c->staged; j; j = j->next)
         channel_cancel(j);
     pthread_mutex_lock(&p->lock);

@@ -113,6 +113,7 @@ cdef extern from "aiovfs/aio/engines/pool.h" nogil:
     job *channel_push(channel *c, const request *r)
     int channel_flush(channel *c)
     int channel_reap(channel *c, completion *out, int limit)
+    void channel_stop_waiting(channel *c)
     void channel_free(channel *c)
 
 SQPOLL_IDLE_MS = 2
@@ -792,7 +793,7 @@ cdef class Courier:
     cdef pool *pool
     cdef channel *channel
     cdef dict in_flight
-    cdef bint is_started, is_closing
+    cdef bint is_started, is_closing, is_ended
     cdef object ended
     cdef unsigned long thread_id
     cdef int pid
@@ -852,6 +853,7 @@ cdef class Courier:
             with nogil:
                 c_poll(&waiting, 1, -1)
                 c_read(waiting.fd, &value, sizeof(value))
+        self.is_ended = True
         with nogil:
             pool_end(self.pool)
             channel_free(self.channel)
@@ -964,8 +966,12 @@ contexts = weakref.WeakSet()
 
 
 def _close_all():
+    cdef Courier courier
     for context in list(contexts):
-        (<ThreadContext>context).courier.close(DRAIN_SECONDS)
+        courier = (<ThreadContext>context).courier
+        if courier.is_started and courier.pid == os.getpid() and not courier.is_ended:
+            channel_stop_waiting(courier.channel)  # nobody is left who would write into a pipe
+        courier.close(DRAIN_SECONDS)
 
 
 # Later a courier could not get the GIL any more, and whoever waited for it would wait for ever.
