@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -24,6 +25,7 @@ TESTED = {
     "open_files.py",
     "passthrough_fuse.py",
     "read_async.py",
+    "restart_fuse.py",
 }
 
 
@@ -151,3 +153,35 @@ def test_read_async_lists_sizes(tmp_path: Path, loop: str) -> None:
     (tmp_path / "a.txt").write_text("12345")
     (tmp_path / "b.txt").write_text("1")
     assert run("read_async.py", str(tmp_path), loop).split() == ["5", "a.txt", "1", "b.txt"]
+
+
+@pytest.mark.mounted
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_a_server_is_restarted_and_killed_while_a_program_has_a_note_open(tmp_path: Path, loop: str) -> None:
+    command = [sys.executable, "-m", "aiovfs.fuse", "keep", sys.executable, str(EXAMPLES / "restart_fuse.py")]
+    keeper = subprocess.Popen([*command, str(tmp_path), loop])
+    try:
+        while not mountpoint.is_mounted(str(tmp_path)):
+            assert keeper.poll() is None
+            time.sleep(0.02)
+        with (tmp_path / "note").open("w+") as note:
+            servers = [int((tmp_path / "server").read_text())]
+            for number in (signal.SIGHUP, signal.SIGKILL, signal.SIGHUP):
+                note.write(f"before {number.name}\n")
+                note.flush()
+                (tmp_path / "other").write_text("closing a note saves all of them")
+                os.kill(servers[-1], number)
+                while int((tmp_path / "server").read_text()) == servers[-1]:
+                    time.sleep(0.02)
+                servers.append(int((tmp_path / "server").read_text()))
+            note.seek(0)
+            assert note.read() == "before SIGHUP\nbefore SIGKILL\nbefore SIGHUP\n"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["note", "other", "server"]
+        assert len(set(servers)) == 4
+        mountpoint.unmount(str(tmp_path))
+        assert keeper.wait(20) == 0
+    finally:
+        keeper.kill()
+        keeper.wait()
+        if mountpoint.is_mounted(str(tmp_path)):
+            mountpoint.unmount(str(tmp_path), lazy=True)
