@@ -38,7 +38,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from aiovfs._loop import LoopToken, Readable, resume
-from aiovfs.errors import ClosedError, MountError, ProtocolError
+from aiovfs.errors import ClosedError, MountError, OptionError, ProtocolError
 from aiovfs.fuse import core, mountpoint
 from aiovfs.fuse.device import Device, DeviceGone
 from aiovfs.fuse.dispatch import Dispatcher
@@ -137,10 +137,13 @@ class Session:
 
         No more requests are read. Running handlers get `grace` seconds; those that do not end are cancelled without an
         answer, and their requests are sent again to who adopts the connection. Nobody may keep it: then the mount dies
-        with the descriptor. Not for handlers, which would wait for themselves. `ClosedError` when it was unmounted.
+        with the descriptor. Not for handlers, which would wait for themselves. `ClosedError` when it was unmounted,
+        `OptionError` with `auto_unmount`.
         """
         if self._has_ended.is_set():
             raise ClosedError("the session has ended, there is nothing to hand over")
+        if self.settings["auto_unmount"]:
+            raise OptionError("with auto_unmount the mount ends with this process", hint="mount without that option")
         fd = os.dup(self._device.fd)
         self._is_handed_over = True
         self._must_end.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from ramfs import outside, serving
 
 from aiovfs import fuse
-from aiovfs.errors import ClosedError, MountError, ProtocolError
+from aiovfs.errors import ClosedError, MountError, OptionError, ProtocolError
 from aiovfs.fuse import keeper, mountpoint
 
 CONTENT = b"content of the file\n" * 500
@@ -138,6 +139,14 @@ async def test_an_unmounted_session_cannot_be_handed_over(directory: Path) -> No
         await session.wait()
         with pytest.raises(ClosedError, match="nothing to hand over"):
             await session.hand_over()
+
+
+@pytest.mark.skipif(shutil.which("fusermount3") is None, reason="fusermount3 is not installed")
+async def test_a_mount_that_ends_with_its_process_is_not_handed_over(directory: Path) -> None:
+    async with serving(Slow(), directory, auto_unmount=True) as session:
+        with pytest.raises(OptionError, match="auto_unmount"):
+            await session.hand_over()
+        assert await outside((directory / "file").read_bytes) == CONTENT
 
 
 async def test_an_error_of_init_while_adopting_leaves_nothing_mounted(directory: Path) -> None:
