@@ -18,6 +18,7 @@ from aiovfs.fuse import mountpoint
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TESTED = {
+    "backend_fs.py",
     "demo.py",
     "hello_fuse.py",
     "live_tasks.py",
@@ -185,3 +186,13 @@ def test_a_server_is_restarted_and_killed_while_a_program_has_a_note_open(tmp_pa
         keeper.wait()
         if mountpoint.is_mounted(str(tmp_path)):
             mountpoint.unmount(str(tmp_path), lazy=True)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_a_backend_of_ones_own_has_everything_from_its_base(loop: str) -> None:
+    lines = run("backend_fs.py", loop).splitlines()
+    assert lines == [
+        "['notes/a.txt', 'notes/deep/b.txt']",
+        "first and more",
+        "['moved/a.txt', 'moved/deep/b.txt', 'other']",
+    ]

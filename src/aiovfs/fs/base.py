@@ -14,19 +14,22 @@ their names. What differs:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import anyio
 from fsspec.asyn import AsyncFileSystem as FsspecAsyncFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import tokenize
 
 from aiovfs import aio
+from aiovfs._loop.caller import in_caller
 from aiovfs._loop.companion import (
     companion,
     companion_of_thread,
@@ -37,6 +40,7 @@ from aiovfs._loop.companion import (
 )
 from aiovfs.fs.bulk import Bulk, is_default
 from aiovfs.fs.facade import blocking, blocking_iterator
+from aiovfs.fs.local_files import local_target
 from aiovfs.fs.mirror import mirror
 from aiovfs.fs.opening import Opening
 from aiovfs.fs.walking import NOT_THERE, Walking
@@ -229,25 +233,26 @@ class AsyncFileSystem(Bulk, Walking, Opening, FsspecAsyncFileSystem, metaclass=_
         await self._pipe_file(path2, await self._cat_file(path1), **kwargs)
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
-        """Read by ranges into a local file, or something with `write`; what fails leaves no half of a file behind."""
+        """Read by ranges into a local file, or something with `write`; what fails leaves the local file as it was."""
         if hasattr(lpath, "write"):
-            async for piece in self._pieces(rpath, callback):
-                lpath.write(piece)
+            async with contextlib.aclosing(self._pieces(rpath, callback)) as pieces:
+                async for piece in pieces:
+                    lpath.write(piece)
             return
         if await self._isdir(rpath):
             await aio.run(partial(os.makedirs, lpath, exist_ok=True))
             return
-        file = await aio.run(open, lpath, "wb")
+        target = await aio.run(local_target, os.fspath(lpath))
         try:
-            async for piece in self._pieces(rpath, callback):
-                await aio.run(file.write, piece)
-        except BaseException:
-            file.close()
-            os.unlink(lpath)
-            raise
-        await aio.run(file.close)
+            async with contextlib.aclosing(self._pieces(rpath, callback)) as pieces:
+                async for piece in pieces:
+                    await aio.run(target.file.write, piece)
+            await aio.run(target.commit)
+        finally:
+            with contextlib.nullcontext() if in_caller() else anyio.CancelScope(shield=True):
+                await aio.run(target.discard)
 
-    async def _pieces(self, path: str, callback: Any) -> AsyncIterator[bytes]:
+    async def _pieces(self, path: str, callback: Any) -> AsyncGenerator[bytes, None]:
         size = (await self._info(path))["size"]
         if size is None:
             yield await self._cat_file(path)

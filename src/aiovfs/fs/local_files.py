@@ -35,6 +35,7 @@ __all__ = [
     "PendingFile",
     "Replacement",
     "has_to_be_written_in_place",
+    "local_target",
     "open_in_place",
     "replace_content",
 ]
@@ -113,6 +114,28 @@ class Replacement:
         # Opened in a thread for a task that was cancelled meanwhile: nobody has it.
         if getattr(self, "_is_pending", False):
             self.discard()
+
+
+class InPlace:
+    """A file that a rename would break, written as it is; the shape of `Replacement`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.file: BinaryIO = open(path, "wb")  # noqa: SIM115  # closed by commit and discard
+
+    def commit(self) -> None:
+        """Write what is buffered."""
+        self.file.close()
+
+    def discard(self) -> None:
+        """Close. What was written stays."""
+        with suppress(OSError):
+            self.file.close()
+
+
+def local_target(path: str) -> Replacement | InPlace:
+    """New content for the local file `path`, whole when it is committed, where that is possible."""
+    return InPlace(path) if has_to_be_written_in_place(path) else Replacement(path, "wb")
 
 
 def has_to_be_written_in_place(path: str) -> bool:
