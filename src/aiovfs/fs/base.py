@@ -23,13 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import anyio
 from fsspec.asyn import AsyncFileSystem as FsspecAsyncFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import tokenize
 
 from aiovfs import aio
-from aiovfs._loop.caller import in_caller
 from aiovfs._loop.companion import (
     companion,
     companion_of_thread,
@@ -40,7 +38,7 @@ from aiovfs._loop.companion import (
 )
 from aiovfs.fs.bulk import Bulk, is_default
 from aiovfs.fs.facade import blocking, blocking_iterator
-from aiovfs.fs.local_files import local_target
+from aiovfs.fs.local_files import replacing
 from aiovfs.fs.mirror import mirror
 from aiovfs.fs.opening import Opening
 from aiovfs.fs.walking import NOT_THERE, Walking
@@ -242,15 +240,9 @@ class AsyncFileSystem(Bulk, Walking, Opening, FsspecAsyncFileSystem, metaclass=_
         if await self._isdir(rpath):
             await aio.run(partial(os.makedirs, lpath, exist_ok=True))
             return
-        target = await aio.run(local_target, os.fspath(lpath))
-        try:
-            async with contextlib.aclosing(self._pieces(rpath, callback)) as pieces:
-                async for piece in pieces:
-                    await aio.run(target.file.write, piece)
-            await aio.run(target.commit)
-        finally:
-            with contextlib.nullcontext() if in_caller() else anyio.CancelScope(shield=True):
-                await aio.run(target.discard)
+        async with replacing(os.fspath(lpath)) as target, contextlib.aclosing(self._pieces(rpath, callback)) as pieces:
+            async for piece in pieces:
+                await aio.run(target.file.write, piece)
 
     async def _pieces(self, path: str, callback: Any) -> AsyncGenerator[bytes, None]:
         size = (await self._info(path))["size"]

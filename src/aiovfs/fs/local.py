@@ -30,6 +30,7 @@ from aiovfs.fs.local_files import (
     has_to_be_written_in_place,
     open_in_place,
     replace_content,
+    replacement,
 )
 from aiovfs.fs.local_store import LocalStore
 from aiovfs.fs.sources import Writer
@@ -202,7 +203,7 @@ class LocalFileSystem(AsyncFileSystem):
         return await aio.run(open_in_place, name, mode)
 
     async def _open_writer(self, path: str, mode: str, **kwargs: Any) -> Writer:
-        return LocalWriter(await aio.run(partial(Replacement, path, mode, make_parents=self.auto_mkdir)))
+        return LocalWriter(await replacement(path, mode, make_parents=self.auto_mkdir))
 
     def _open(
         self,

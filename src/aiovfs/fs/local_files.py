@@ -14,12 +14,15 @@ import io
 import os
 import shutil
 import stat
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import anyio
 
 from aiovfs import aio
+from aiovfs._loop.caller import in_caller
 from aiovfs.fs.files import AsyncFile
 from aiovfs.fs.sources import Writer
 from aiovfs.types import Buffer
@@ -38,6 +41,8 @@ __all__ = [
     "local_target",
     "open_in_place",
     "replace_content",
+    "replacement",
+    "replacing",
 ]
 
 FLAGS = {
@@ -136,6 +141,29 @@ class InPlace:
 def local_target(path: str) -> Replacement | InPlace:
     """New content for the local file `path`, whole when it is committed, where that is possible."""
     return InPlace(path) if has_to_be_written_in_place(path) else Replacement(path, "wb")
+
+
+def _shield() -> AbstractContextManager[Any]:
+    return nullcontext() if in_caller() else anyio.CancelScope(shield=True)
+
+
+async def replacement(path: str, mode: str, *, make_parents: bool = False) -> Replacement:
+    """A `Replacement`, made in a thread. A task that is cancelled meanwhile gets it nevertheless, to discard it."""
+    with _shield():
+        return await aio.run(partial(Replacement, path, mode, make_parents=make_parents))
+
+
+@asynccontextmanager
+async def replacing(path: str) -> AsyncIterator[Replacement | InPlace]:
+    """Write new content for the local file `path`: put in its place at the end of the block, or not at all."""
+    with _shield():
+        target = await aio.run(local_target, path)
+    try:
+        yield target
+        await aio.run(target.commit)
+    finally:
+        with _shield():
+            await aio.run(target.discard)
 
 
 def has_to_be_written_in_place(path: str) -> bool:

@@ -39,7 +39,7 @@ from aiovfs.fs.base import AsyncFileSystem
 from aiovfs.fs.blocks import BLOCK_SIZE
 from aiovfs.fs.concurrency import batch_size_of, pace_of, window
 from aiovfs.fs.failures import is_past_end, translate
-from aiovfs.fs.local_files import Replacement
+from aiovfs.fs.local_files import replacing
 from aiovfs.fs.object_options import ObstoreOptions, UntranslatableError, obstore_options
 from aiovfs.fs.quirks import is_dated
 from aiovfs.fs.ranges import ByteRange, split
@@ -384,9 +384,8 @@ class ObstoreFileSystem(AsyncFileSystem):
                 lpath.write(await self._read_pinned(rpath, part.start, part.end, _tag(meta)))
             callback.absolute_update(size)
             return
-        replacement = await aio.run(Replacement, os.fspath(lpath), "wb")
-        try:
-            fd = replacement.file.fileno()
+        async with replacing(os.fspath(lpath)) as target:
+            fd = target.file.fileno()
             await aio.pwrite(fd, first, 0)
             callback.relative_update(len(first))
 
@@ -399,10 +398,6 @@ class ObstoreFileSystem(AsyncFileSystem):
 
             parts = split(ByteRange(len(first), size), PART_SIZE)
             await window([partial(fetch, part) for part in parts], size=PARTS_AT_ONCE)
-            await aio.run(replacement.commit)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await aio.run(replacement.discard)
 
     # Writing
 

@@ -7,7 +7,6 @@ user may hope for, so that those who drive it know. What ours makes of such clie
 from __future__ import annotations
 
 import importlib.util
-import os
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -18,10 +17,7 @@ from servers import AzureServer, GCSServer, MotoServer, S3Server
 
 from aiovfs.testing.conformance import AllTests, Backend, Capabilities, MakeFS
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif("AIOVFS_CLOUDS" not in os.environ, reason="the matrix of clients is run by ./run clouds"),
-]
+pytestmark = pytest.mark.servers
 
 KNOWN = tomllib.loads(Path(__file__).with_name("known_failures.toml").read_text())
 
