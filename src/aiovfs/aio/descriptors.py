@@ -17,8 +17,8 @@ from anyio.lowlevel import RunVar
 from anyio.to_thread import run_sync
 
 from aiovfs._loop.caller import in_caller
-from aiovfs.aio.batches import all_of, claim
-from aiovfs.aio.engine import call, perform
+from aiovfs.aio.batches import claim
+from aiovfs.aio.engine import call, perform, perform_many
 from aiovfs.aio.file import Source, Sync, Target, view_of
 from aiovfs.aio.threads import LIMIT
 
@@ -76,19 +76,19 @@ def pwritev(fd: int, buffers: Sequence[Source], offset: int) -> Awaitable[int]:
     return perform("writev", fd, [view_of(buffer) for buffer in buffers], offset)
 
 
-async def read_many(fd: int, ranges: Iterable[tuple[int, int]]) -> list[bytes]:
-    """Read several ranges, each `(offset, size)`, at once; the results are in the order of the ranges."""
-    return await all_of([pread(fd, size, offset) for offset, size in ranges])
+def read_many(fd: int, ranges: Iterable[tuple[int, int]]) -> Awaitable[list[bytes]]:
+    """Read several ranges, each `(offset, size)`, as one operation; the results are in the order of the ranges."""
+    return perform_many("read", [(fd, size, offset) for offset, size in ranges])
 
 
-async def readinto_many(fd: int, requests: Iterable[tuple[Target, int]]) -> list[int]:
-    """Fill several buffers, each `(buffer, offset)`, at once; the counts are in the order of the requests."""
-    return await all_of([preadinto(fd, buffer, offset) for buffer, offset in requests])
+def readinto_many(fd: int, requests: Iterable[tuple[Target, int]]) -> Awaitable[list[int]]:
+    """Fill several buffers, each `(buffer, offset)`, as one operation; the counts are in the requests' order."""
+    return perform_many("readinto", [(fd, view_of(buffer), offset) for buffer, offset in requests])
 
 
 async def write_many(fd: int, requests: Iterable[tuple[Source, int]]) -> int:
     """Write several pieces, each `(data, offset)`, at once and in no order; returns how many bytes that were."""
-    return sum(await all_of([pwrite(fd, data, offset) for data, offset in requests]))
+    return sum(await perform_many("write", [(fd, view_of(data), offset) for data, offset in requests]))
 
 
 def fsync(fd: int, *, data_only: bool = False) -> Awaitable[None]:

@@ -95,6 +95,11 @@ class DirectFile(File):
     def pwritev(self, buffers: Sequence[Source], offset: int) -> Awaitable[int]:
         return self.pwrite(b"".join(view_of(buffer) for buffer in buffers), offset)
 
+    def _start_many(self, kind: str, parameters: list[tuple[Any, ...]]) -> Awaitable[list[Any]]:
+        self._descriptor.check()
+        start: Any = {"read": self._get, "readinto": self._get_into, "write": self._put}[kind]
+        return all_of([start(*each) for each in parameters])
+
     async def aclose(self) -> None:
         try:
             await super().aclose()

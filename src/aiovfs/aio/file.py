@@ -27,7 +27,6 @@ from typing import Any, Literal, Self, TypeAlias
 
 import anyio
 
-from aiovfs.aio.batches import all_of
 from aiovfs.aio.buffers import Buffer as AlignedBuffer
 from aiovfs.aio.descriptor import Descriptor
 from aiovfs.aio.modes import Mode
@@ -376,27 +375,31 @@ class File:
         operation: Awaitable[int] = self._descriptor.start("writev", [view_of(buffer) for buffer in buffers], offset)
         return operation
 
-    async def read_many(self, ranges: Iterable[tuple[int, int]]) -> list[bytes]:
-        """Read several ranges, each `(offset, size)`, at once; the results are in the order of the ranges.
+    def read_many(self, ranges: Iterable[tuple[int, int]]) -> Awaitable[list[bytes]]:
+        """Read several ranges, each `(offset, size)`, as one operation; the results are in the order of the ranges.
 
         All are begun before the first is waited for. The first failure is raised, once none is on its way any more.
         """
         if self._dirty:
-            await self.flush()
-        pieces: list[bytes] = await self._descriptor.start_many("read", [(size, offset) for offset, size in ranges])
-        return pieces
+            return self._after_flush(self.read_many, list(ranges))
+        return self._start_many("read", [(size, offset) for offset, size in ranges])
 
-    async def readinto_many(self, requests: Iterable[tuple[Target, int]]) -> list[int]:
-        """Fill several buffers, each `(buffer, offset)`, at once; the counts are in the order of the requests."""
+    def readinto_many(self, requests: Iterable[tuple[Target, int]]) -> Awaitable[list[int]]:
+        """Fill several buffers, each `(buffer, offset)`, as one operation; the counts are in the requests' order."""
         if self._dirty:
-            await self.flush()
-        return await all_of([self.preadinto(buffer, offset) for buffer, offset in requests])
+            return self._after_flush(self.readinto_many, list(requests))
+        return self._start_many("readinto", [(view_of(buffer), offset) for buffer, offset in requests])
 
     async def write_many(self, requests: Iterable[tuple[Source, int]]) -> int:
         """Write several pieces, each `(data, offset)`, at once and in no order; returns how many bytes that were."""
         if self._dirty:
             await self.flush()
-        return sum(await all_of([self.pwrite(data, offset) for data, offset in requests]))
+        self._ahead = b""
+        return sum(await self._start_many("write", [(view_of(data), offset) for data, offset in requests]))
+
+    def _start_many(self, kind: str, parameters: list[tuple[Any, ...]]) -> Awaitable[list[Any]]:
+        operation: Awaitable[list[Any]] = self._descriptor.start_many(kind, parameters)
+        return operation
 
     # --- the file as such
 

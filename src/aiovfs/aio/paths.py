@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, overload
 
 from aiovfs.aio.batches import all_of, claim
-from aiovfs.aio.engine import call, perform
+from aiovfs.aio.engine import call, perform, perform_many
 from aiovfs.aio.file import File, Source, Sync, view_of
 from aiovfs.aio.opening import StrPath
 
@@ -69,7 +69,7 @@ __all__ = [
 BATCH = 256
 """Entries of a directory that one job of `scandir` brings."""
 
-WINDOW = 64
+WINDOW = 256
 """Files, or attributes, that the `_many` calls ask for at a time."""
 
 COPY_SIZE = 8 << 20
@@ -522,7 +522,7 @@ class _Descriptors:
 
 
 def read_bytes(path: StrPath, limit: int | None = None) -> Awaitable[bytes]:
-    """All of a file, or its first `limit` bytes, as one job. `OSError` with the name as open(2) and read(2) do."""
+    """All of a file, or its first `limit` bytes, as one operation. `OSError` with the name as open(2) does."""
     return perform("read_file", path, limit)
 
 
@@ -674,7 +674,7 @@ async def stat_many(
     paths: Iterable[StrPath], *, follow_symlinks: bool = True, on_error: Literal["raise", "return"] = "raise"
 ) -> list[Any]:
     """The attributes of many paths, in their order; with `on_error="return"`, an `OSError` in place of what failed."""
-    return await _many(lambda path: perform("stat", path, None, follow_symlinks), paths, on_error)
+    return await _many("stat", [(path, None, follow_symlinks) for path in paths], on_error)
 
 
 @overload
@@ -683,20 +683,19 @@ async def read_bytes_many(paths: Iterable[StrPath], *, on_error: Literal["raise"
 async def read_bytes_many(paths: Iterable[StrPath], *, on_error: Literal["return"]) -> list[bytes | OSError]: ...
 async def read_bytes_many(paths: Iterable[StrPath], *, on_error: Literal["raise", "return"] = "raise") -> list[Any]:
     """The contents of many files, in their order; with `on_error="return"`, an `OSError` in place of what failed."""
-    return await _many(read_bytes, paths, on_error)
+    return await _many("read_file", [(path,) for path in paths], on_error)
 
 
-async def _many(start: Callable[[StrPath], Awaitable[Any]], paths: Iterable[StrPath], on_error: str) -> list[Any]:
+async def _many(kind: str, parameters: Sequence[tuple[Any, ...]], on_error: str) -> list[Any]:
     if on_error not in ("raise", "return"):
         raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
     results: list[Any] = []
-    rest = iter(paths)
-    while window := list(itertools.islice(rest, WINDOW)):
-        operations = [start(path) for path in window]
+    for first in range(0, len(parameters), WINDOW):
+        window = parameters[first : first + WINDOW]
         if on_error == "raise":
-            results += await all_of(operations)
+            results += await perform_many(kind, window)
         else:
-            results += await all_of([_or_error(operation) for operation in operations])
+            results += await all_of([_or_error(perform(kind, *each)) for each in window])
     return results
 
 
