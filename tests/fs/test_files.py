@@ -570,6 +570,7 @@ def test_an_open_file_pickles_and_goes_on_where_it_was(everywhere: Everywhere, m
         pickle.dumps(writing)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_an_open_file_can_be_read_in_a_forked_child(fs: Four) -> None:
     with fs.open("big") as file:
         assert file.read(10) == CONTENT[:10]

@@ -30,12 +30,14 @@ from urllib.parse import quote, unquote, urlsplit
 import anyio
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from aiovfs import aio
 from aiovfs._loop.companion import current_loop
 from aiovfs.errors import MissingPackageError, StaleError, UnsupportedError
 from aiovfs.fs import http_index, quirks
 from aiovfs.fs.base import AsyncFileSystem
 from aiovfs.fs.facade import blocking
 from aiovfs.fs.failures import error_for_status, translate
+from aiovfs.fs.local_files import Replacement
 from aiovfs.fs.ranges import ByteRange, parse_content_range, to_header
 from aiovfs.fs.registry import redact
 from aiovfs.fs.retries import retrying
@@ -313,35 +315,44 @@ class HTTPFileSystem(AsyncFileSystem):
         await stream.aclose()
 
     async def _get_file(self, rpath: str, lpath: str, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
-        """Stream a file to a local path. After an interruption it goes on where it was, if the version is the same."""
+        """Stream a file to a local path, which appears when it is whole.
+
+        After an interruption it goes on where it was, if the version is the same.
+        """
         facts = await self._info(rpath)
         if facts["type"] == "directory":
             await anyio.Path(lpath).mkdir(parents=True, exist_ok=True)
             return
         callback.set_size(facts["size"])
         fingerprint = quirks.normalise(facts, name="").fingerprint
-        async with await anyio.open_file(lpath, "wb") as target:
-            position = 0
+        replacement = await aio.run(Replacement, os.fspath(lpath), "wb")
+        target = replacement.file
+        position = 0
 
-            async def attempt() -> None:
-                nonlocal position
-                headers = {"Range": f"bytes={position}-"} if position else {}
-                async with self._request("GET", rpath, **headers) as answer:
-                    said = parse_content_range(answer.headers.get("Content-Range", ""))
-                    continues = answer.status == 206 and said is not None and said.range is not None
-                    if answer.status != 200 and not continues:
-                        raise _failed(answer, rpath)
-                    begin = said.range.start if continues and said and said.range else 0
-                    length = said.total if continues and said else answer.content_length
-                    _check_version(answer, rpath, length, fingerprint, facts["size"])
-                    position = await target.seek(begin)
-                    await target.truncate()
-                    async for chunk in answer.content.iter_chunked(_CHUNK):
-                        await target.write(chunk)
-                        position += len(chunk)
-                        callback.absolute_update(position)
+        async def attempt() -> None:
+            nonlocal position
+            headers = {"Range": f"bytes={position}-"} if position else {}
+            async with self._request("GET", rpath, **headers) as answer:
+                said = parse_content_range(answer.headers.get("Content-Range", ""))
+                continues = answer.status == 206 and said is not None and said.range is not None
+                if answer.status != 200 and not continues:
+                    raise _failed(answer, rpath)
+                begin = said.range.start if continues and said and said.range else 0
+                length = said.total if continues and said else answer.content_length
+                _check_version(answer, rpath, length, fingerprint, facts["size"])
+                position = await aio.run(target.seek, begin)
+                await aio.run(target.truncate)
+                async for chunk in answer.content.iter_chunked(_CHUNK):
+                    await aio.run(target.write, chunk)
+                    position += len(chunk)
+                    callback.absolute_update(position)
 
+        try:
             await self._retry(rpath, attempt)
+            await aio.run(replacement.commit)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await aio.run(replacement.discard)
 
     async def _open_source(self, path: str, *, details: Mapping[str, Any] | None = None, **kwargs: Any) -> Source:
         details = await self._info(path) if details is None else details

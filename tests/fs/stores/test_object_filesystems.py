@@ -188,6 +188,7 @@ def test_fsspecs_users_reach_them_by_url(service: Service) -> None:
     assert fs.cat_file(f"{service.top}/t") == b"1"
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_process_forked_after_it_was_used_is_told_so(service: Service) -> None:
     fs = service.cls(skip_instance_cache=True, **service.options)
     fs.pipe_file(f"{service.top}/a", b"1")
