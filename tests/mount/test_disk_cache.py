@@ -20,9 +20,10 @@ import anyio
 import pytest
 
 from aiovfs.fs.registry import identity_of
-from aiovfs.mount.cache import disk
-from aiovfs.mount.cache.disk import BLOCK_SIZE, DiskCache, version_key
+from aiovfs.mount.cache import version as disk_version
+from aiovfs.mount.cache.disk import DiskCache, version_key
 from aiovfs.mount.cache.index import Index
+from aiovfs.mount.cache.version import BLOCK_SIZE
 from aiovfs.testing.fake_store import FakeStore
 
 MIB = 1024 * 1024
@@ -211,14 +212,14 @@ async def test_what_is_evicted_while_it_is_written_is_not_believed(tmp_path: Pat
     async with cache_in(tmp_path / "c") as cache:
         version = await keep(cache, "f", DATA[:MIB])
         await cache.note()
-        written = disk._write
+        written = disk_version._write
 
         def evict_after_writing(fd: int, first: int, data: bytes) -> Any:
             sums = written(fd, first, data)
             assert version.evict(0, MIB, cache._index) == MIB
             return sums
 
-        monkeypatch.setattr(disk, "_write", evict_after_writing)
+        monkeypatch.setattr(disk_version, "_write", evict_after_writing)
         await version.write(16, DATA[MIB : MIB + BLOCK_SIZE])
         assert not version.has(16, 16)
         assert await version.read(MIB, 10) is None
@@ -289,7 +290,7 @@ async def test_a_cache_disk_that_refuses_is_reported_once_and_reads_go_on(
     def refuse(fd: int, first: int, data: bytes) -> Any:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(disk, "_write", refuse)
+    monkeypatch.setattr(disk_version, "_write", refuse)
     async with make_vfs(store_with(), cache_size=0) as vfs:
         for _ in range(3):
             assert await vfs.read_path("f") == DATA
@@ -347,7 +348,8 @@ async def test_a_cancelled_reader_leaves_the_cache_usable(make_vfs: Any) -> None
 
 KILLED = """
     import anyio, os, signal, sys
-    from aiovfs.mount.cache.disk import BLOCK_SIZE, DiskCache, version_key
+    from aiovfs.mount.cache.disk import DiskCache, version_key
+    from aiovfs.mount.cache.version import BLOCK_SIZE
 
     async def main():
         async with anyio.create_task_group() as tasks:

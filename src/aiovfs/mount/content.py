@@ -9,7 +9,7 @@ import anyio
 from aiovfs.errors import StaleError
 from aiovfs.fs.store import Reader
 from aiovfs.mount.cache.blocks import BlockCache
-from aiovfs.mount.cache.disk import DiskVersion
+from aiovfs.mount.cache.version import DiskVersion
 from aiovfs.mount.readahead import Readahead
 
 __all__ = ["Content"]

@@ -19,7 +19,8 @@ import anyio
 
 from aiovfs.errors import StaleError
 from aiovfs.fs.store import Reader
-from aiovfs.mount.cache.disk import DiskVersion, version_key
+from aiovfs.mount.cache.disk import version_key
+from aiovfs.mount.cache.version import DiskVersion
 from aiovfs.mount.content import Content
 from aiovfs.mount.files import RemoteFile
 from aiovfs.mount.inode import Inode

@@ -24,7 +24,7 @@ from anyio.abc import TaskGroup
 
 from aiovfs.errors import StaleError
 from aiovfs.fs.ranges import ByteRange
-from aiovfs.mount.cache.disk import BLOCK_SIZE, DiskVersion
+from aiovfs.mount.cache.version import BLOCK_SIZE, DiskVersion
 
 __all__ = ["BLOCK_SIZE", "BlockCache", "CachedVersion", "FetchRange"]
 
