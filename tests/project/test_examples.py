@@ -20,6 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 TESTED = {
     "backend_fs.py",
     "demo.py",
+    "disk_files.py",
     "hello_fuse.py",
     "live_tasks.py",
     "mount_from_python.py",
@@ -47,6 +48,15 @@ def test_files_are_opened_read_anywhere_and_changed_in_one_step(loop: tuple[str,
     assert "at 8000: 1000\n" in output
     assert "lines: 5000\nstill whole: 40000\n" in output
     assert output.endswith("after it: ['new', 'numbers.gz']\n")
+
+
+@pytest.mark.parametrize("loop", [(), ("--trio",)], ids=["asyncio", "trio"])
+def test_files_on_disk_are_written_read_and_gone(loop: tuple[str, ...]) -> None:
+    output = run("disk_files.py", *loop)
+    assert (
+        "settings: colour = red\nlines: 100\nends: 00010203 fcfdfeff\nin place: 8 6465666768696a6b\ndirect: " in output
+    )
+    assert output.endswith("sizes: {'data': 65536, 'log': 8890, 'settings': 13}\ngone: True\n")
 
 
 @pytest.mark.mounted
