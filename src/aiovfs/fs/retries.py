@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import anyio
 
-from aiovfs.fs.failures import is_retryable
+from aiovfs.fs.failures import is_retryable, translate
 
 __all__ = ["pauses", "retrying"]
 
@@ -47,6 +47,7 @@ async def retrying(attempt: Callable[[], Awaitable[T]], *, seconds: float, about
         except Exception as exc:
             if not is_retryable(exc) or anyio.current_time() + pause >= deadline:
                 raise
-            logger.info("%s: %s; trying again in %.1f s", about, exc, pause)
+            # In our words: a client's message may have the whole URL, with what signs it.
+            logger.info("%s: %s; trying again in %.1f s", about, translate(exc), pause)
         await anyio.sleep(pause)
     raise AssertionError("pauses() never ends")

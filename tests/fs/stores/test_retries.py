@@ -50,3 +50,17 @@ async def test_without_patience_the_first_failure_is_raised() -> None:
     with pytest.raises(TimeoutError):
         await retrying(attempts, seconds=0, about="it")
     assert attempts.count == 1
+
+
+async def test_what_is_logged_of_a_failure_has_no_signature(caplog: pytest.LogCaptureFixture) -> None:
+    failures: list[Exception] = [ConnectionResetError("GET http://h/container/blob?sv=1&sig=SECRET%3D broke")]
+
+    async def attempt() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    with caplog.at_level("INFO", logger="aiovfs.fs"):
+        assert await retrying(attempt, seconds=30, about="az://container/blob") == "done"
+    assert "trying again" in caplog.text
+    assert "SECRET" not in caplog.text
