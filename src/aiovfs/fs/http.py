@@ -386,6 +386,7 @@ class HTTPFileSystem(AsyncFileSystem):
         session = await self._get_session()
         from yarl import URL  # comes with aiohttp: after the check for it
 
+        url = self._strip_protocol(url)  # a published scheme stands for the server's own
         headers = {"Accept-Encoding": "identity", **headers}
         async with session.request(method, URL(url, encoded=True), headers=headers, **self.request_kwargs) as answer:
             yield answer
