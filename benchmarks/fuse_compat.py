@@ -57,25 +57,16 @@ def measure(results: Results, chosen: list[Subject], operations: list[str], opti
                     results.add(Sample(subject.name, operation, repeat, failure=str(error)))
 
 
-def least(results: Results, subject: str, case: str) -> float:
-    """The smallest CPU time per operation of all repeats; 0 when there is none."""
-    figures = [s.figures for s in results.samples if (s.subject, s.case) == (subject, case)]
-    return min((sample["server_cpu_us"] for sample in figures if sample), default=0.0)
-
-
 def ratios(results: Results) -> str:
-    """CPU per operation: our own interface's over the shim's, and pyfuse3's over the shim's.
-
-    Of the least of all repeats: what else a machine does can only add to the CPU time of a few microseconds.
-    """
+    """CPU per operation, medians: our own interface's over the shim's, and pyfuse3's over the shim's."""
     lines = []
     for loop in LOOPS:
         for other in ("aiovfs", "pyfuse3"):
             parts = []
             for case in results.cases():
-                cpu = [least(results, f"{name} {loop}", case) for name in (other, "shim")]
+                cpu = [results.median(f"{name} {loop}", case, "server_cpu_us") for name in (other, "shim")]
                 if all(cpu):
-                    parts.append(f"{case} {format_number(cpu[0] / cpu[1])}")
+                    parts.append(f"{case} {format_number(cpu[0] / cpu[1])}")  # type: ignore[operator]
             if parts:
                 lines.append(f"{loop}, {other} / shim: " + ", ".join(parts))
     return "\n".join(lines)
