@@ -7,6 +7,7 @@ from upath import UPath
 
 # Others' habits: files that only the garbage collector closes, and each other's deprecated names.
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:Could not find default for known protocol:UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
