@@ -79,6 +79,25 @@ async def test_an_operation_that_has_ended_when_its_scope_is_cancelled_gives_its
         os.close(opened)
 
 
+async def test_a_task_that_an_operation_resumed_may_cancel_others_that_wait_for_theirs(
+    engine: str, pipe: tuple[int, int]
+) -> None:
+    """The one is resumed in place, by the drain; the others must be told through the loop, while it runs."""
+    entered = 0
+    for _ in range(20):
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                for _ in range(4):
+                    group.start_soon(_perform, "read", pipe[0], 3, -1)
+                await perform("call", int)
+                entered += 1
+                scope.cancel()
+                if engine == "python":  # a thread that reads cannot be stopped: the pipe lets it end
+                    os.write(pipe[1], b"123" * 4)
+        assert scope.cancelled_caught or engine == "python"
+    assert entered == 20
+
+
 async def test_more_operations_than_the_queues_hold_all_end(engine: str, pipe: tuple[int, int], fd: int) -> None:
     if engine == "python":
         pytest.skip("one thread for each read that waits: there are no queues of a kernel to overflow")

@@ -408,11 +408,14 @@ cdef class Operation:
             if not (is_wakeup and host.may_resume):
                 self.call_soon(callback, context)
                 return
+            # While that task runs no other may be resumed: what it cancels is told through the loop.
+            host.may_resume = False
             self.is_waking = self.owns_fd
             PyContext_Enter(context)
             try:
                 callback(self)
             finally:
+                host.may_resume = True
                 self.is_waking = False
                 PyContext_Exit(context)
         except BaseException as error:
