@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
+import weakref
 from typing import Any
 
 import anyio
@@ -29,6 +30,7 @@ class TableFileSystem(AsyncFileSystem):
         self._rows.execute("pragma synchronous = normal")
         self._rows.execute("create table if not exists files (name text primary key, data blob)")
         self._lock = threading.Lock()
+        weakref.finalize(self, self._rows.close)
 
     async def _ask(self, query: str, *values: Any) -> list[Any]:
         def ask() -> list[Any]:

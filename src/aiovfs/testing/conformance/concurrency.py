@@ -118,7 +118,9 @@ class ConcurrencyTests(Backend):
             for _ in range(6):
                 found = self.names(fs, tree, await fs._find(tree))
                 assert set(TREE) <= set(found)
-                assert set(found) - set(TREE) <= {f"dir/sub/new-{n}" for n in range(4)}
+                # A store that writes beside and renames may show the names of that, which are hidden ones.
+                new = {name for name in set(found) - set(TREE) if not name.rpartition("/")[2].startswith(".")}
+                assert new <= {f"dir/sub/new-{n}" for n in range(4)}
 
     async def test_no_more_than_batch_size_are_in_flight(self, fs: Any, tree: str) -> None:
         self.need("bounded_bulk")
