@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -694,3 +695,25 @@ def test_an_atomic_file_on_disk_appears_when_it_is_closed(tmp_path: Path) -> Non
         raise ZeroDivisionError
     assert (tmp_path / "a").read_bytes() == b"whole"
     assert os.listdir(tmp_path) == ["a"]
+
+
+async def test_what_may_not_be_looked_at_is_an_error_and_not_an_absence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = LocalFileSystem(asynchronous=True, skip_instance_cache=True)
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    answers = {name: await fs._exists(f"{tmp_path}/{name}") for name in ("file", "file/x", "loop", "dangling", "no")}
+    assert answers == {"file": True, "file/x": False, "loop": False, "dangling": False, "no": False}
+    assert await fs._lexists(f"{tmp_path}/dangling")
+    real = os.stat
+
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if path == f"{tmp_path}/file":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(PermissionError):
+        await fs._exists(f"{tmp_path}/file")

@@ -6,10 +6,11 @@ undecodable bytes as surrogate escapes, which Python's own `os` functions take a
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -83,10 +84,10 @@ class LocalFileSystem(AsyncFileSystem):
         return found if detail else [each["name"] for each in found]
 
     async def _exists(self, path: Any, **kwargs: Any) -> bool:
-        return await aio.run(os.path.exists, self._strip_protocol(path))
+        return await aio.run(_is_there, os.stat, self._strip_protocol(path))
 
     async def _lexists(self, path: Any, **kwargs: Any) -> bool:
-        return await aio.run(os.path.lexists, self._strip_protocol(path))
+        return await aio.run(_is_there, os.lstat, self._strip_protocol(path))
 
     async def _cat_file(self, path: Any, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
         return await aio.run(read_range, self._strip_protocol(path), start, end)
@@ -237,6 +238,21 @@ class LocalFileSystem(AsyncFileSystem):
     def isabs(self, path: Any) -> bool:
         """True for an absolute name."""
         return os.path.isabs(path)
+
+
+def _is_there(look: Callable[[str], object], path: str) -> bool:
+    """Whether a name leads somewhere. What cannot be looked at (EACCES, EIO) is an error, not an absence."""
+    try:
+        look(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except ValueError:  # no name at all: it holds a NUL
+        return False
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:  # a symlink that leads nowhere
+            return False
+        raise
+    return True
 
 
 def is_tree(path: str) -> bool:
