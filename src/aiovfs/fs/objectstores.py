@@ -61,7 +61,7 @@ async def connect(url: str, *, options: Mapping[str, Any], client: str | None, r
     if client != own:
         try:
             return await _connect_obstore(url, family, root, options, read_only)
-        except (UntranslatableError, ImportError) as exc:
+        except (UntranslatableError, ImportError, MissingPackageError) as exc:
             reason = f"obstore does not know {exc}" if isinstance(exc, UntranslatableError) else "it is not installed"
             if client == "obstore" or (importlib.util.find_spec(own) is None and isinstance(exc, UntranslatableError)):
                 raise _cannot_use("obstore", reason, own, url) from exc
