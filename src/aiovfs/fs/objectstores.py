@@ -61,7 +61,7 @@ async def connect(url: str, *, options: Mapping[str, Any], client: str | None, r
     if client != own:
         try:
             return await _connect_obstore(url, family, root, options, read_only)
-        except (UntranslatableError, ImportError, MissingPackageError) as exc:
+        except (UntranslatableError, ImportError) as exc:
             reason = f"obstore does not know {exc}" if isinstance(exc, UntranslatableError) else "it is not installed"
             if client == "obstore" or (importlib.util.find_spec(own) is None and isinstance(exc, UntranslatableError)):
                 raise _cannot_use("obstore", reason, own, url) from exc
@@ -92,6 +92,7 @@ async def _connect_obstore(
 def _make_obstore(family: str, options: Any) -> Any:
     from aiovfs.fs.obstore_fs import CLASSES
 
+    importlib.import_module("obstore.store")  # the class imports it when it is used, which is too late to choose s3fs
     # The store tries again by itself what may be tried again.
     return CLASSES[family](translated=options, retry_seconds=0.0, asynchronous=True, skip_instance_cache=True)
 
